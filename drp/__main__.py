@@ -1,0 +1,6 @@
+"""`python -m drp`."""
+
+from drp.cli import main
+
+if __name__ == "__main__":
+    main()

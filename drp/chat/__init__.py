@@ -1,0 +1,1 @@
+"""Chat clients: the wire between a teacher's prompts and a provider."""

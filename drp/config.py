@@ -1,0 +1,132 @@
+"""The YAML configuration as strict models.
+
+Every key has a docstring in `drp.settings`; an unknown one is an error that names the nearest right one.
+
+    config = load_config(Path("configs/demo.yaml"), overrides=["generate.n=4"])
+"""
+
+import difflib
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from drp.errors import ConfigError
+from drp.settings import Config
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, less two traps: duplicate keys lose silently, and `3e-5` is a string."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str):
+                raise yaml.MarkedYAMLError(problem=f"key {key!r} is not a word", problem_mark=key_node.start_mark)
+            if key in seen:
+                raise yaml.MarkedYAMLError(problem=f"key '{key}' is given twice", problem_mark=key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+# YAML 1.2's floats: the dot is optional before an exponent.
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+def load_config(path: Path, overrides: Iterable[str] = ()) -> Config:
+    """Read a YAML file, apply `section.key=value` overrides (values typed as YAML), and check everything.
+
+    Raises ConfigError with the place and the fix.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read the configuration ({error.strerror})") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: the configuration is not UTF-8 text ({error.reason})") from None
+    tree = _parse_yaml(text, str(path))
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: expected sections such as `student:`, got {type(tree).__name__}")
+    for override in overrides:
+        _apply_override(tree, override)
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, path)) from None
+
+
+def _parse_yaml(text: str, place: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        raise ConfigError(f"{place}{f':{mark.line + 1}' if mark else ''}: {error.problem}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{place}: {error}") from None
+
+
+def _apply_override(tree: dict[str, Any], override: str) -> None:
+    dotted, sign, value = override.partition("=")
+    if not sign or not dotted:
+        raise ConfigError(f"--set {override}: expected section.key=value")
+    *sections, key = dotted.split(".")
+    for section in sections:
+        if tree.get(section) is None:
+            tree[section] = {}
+        tree = tree[section]
+        if not isinstance(tree, dict):
+            raise ConfigError(f"--set {override}: `{section}` has no keys of its own")
+    tree[key] = _parse_yaml(value, f"--set {dotted}")
+
+
+def _explain(error: ValidationError, path: Path) -> str:
+    return "\n".join(f"{path}: {_explain_one(dict(detail))}" for detail in error.errors(include_url=False))
+
+
+def _explain_one(detail: dict[str, Any]) -> str:
+    location = detail["loc"]
+    place = ".".join(str(part) for part in location)
+    if detail["type"] == "extra_forbidden":
+        return f"unknown key `{place}`{_suggest(location)}"
+    if detail["type"] == "missing":
+        return f"`{place}` is missing"
+    message = detail["msg"].removeprefix("Value error, ")
+    got = detail.get("input")
+    # A section's own check speaks for itself; repeating the whole section would bury it (and could print a key).
+    shown = f", got {got!r}" if isinstance(got, str | int | float | bool) or got is None else ""
+    return f"`{place}`: {message}{shown}" if place else message
+
+
+def _suggest(location: tuple[Any, ...]) -> str:
+    known = _keys_at(location[:-1])
+    near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
+    if near:
+        return f"; did you mean `{near[0]}`?"
+    return f"; known here: {', '.join(sorted(known))}" if known else ""
+
+
+def _keys_at(location: tuple[Any, ...]) -> list[str]:
+    model: Any = Config
+    for part in location:
+        if isinstance(part, str) and _is_model(model) and part in model.model_fields:
+            model = _section_of(model.model_fields[part].annotation)
+        elif not isinstance(part, int) and _is_model(model):
+            return []
+    return list(model.model_fields) if _is_model(model) else []
+
+
+def _section_of(annotation: Any) -> Any:
+    """The section inside `Section`, `list[Section]`, `dict[str, Section]` or `Section | None`."""
+    if _is_model(annotation):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _section_of(part)) is not None), None)
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)

@@ -1,0 +1,44 @@
+"""What a user sees while a stage works: progress and logs on stderr, results on stdout."""
+
+import sys
+from types import TracebackType
+from typing import Self
+
+from tqdm import tqdm
+
+from drp.records import Usage
+
+
+def report(line: str) -> None:
+    """A result: one line on stdout."""
+    print(line, flush=True)
+
+
+def say(line: str) -> None:
+    """A remark: one line on stderr, clear of any progress bar."""
+    tqdm.write(line, file=sys.stderr)
+
+
+class Progress:
+    """Records done, rate and time left; failures, and dollars where a teacher is paid."""
+
+    def __init__(self, name: str, total: int | None) -> None:
+        # A log file is no place for a bar that moves ten times a second.
+        interval = 0.1 if sys.stderr.isatty() else 15.0
+        self._bar = tqdm(total=total, desc=name, unit="rec", file=sys.stderr, mininterval=interval, dynamic_ncols=True)
+
+    def advance(self, *, failed: int, usage: Usage | None) -> None:
+        notes = {}
+        if failed:
+            notes["failed"] = str(failed)
+        if usage is not None and usage.calls:
+            notes["spent"] = "unknown" if usage.cost_usd is None else f"${usage.cost_usd:.2f}"
+        if notes:
+            self._bar.set_postfix(notes, refresh=False)
+        self._bar.update()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._bar.close()

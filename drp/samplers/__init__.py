@@ -1,0 +1,1 @@
+"""Samplers: what draws responses from a student."""

@@ -1,0 +1,60 @@
+"""Stage decompose: traces.jsonl -> steps.jsonl. A teacher splits each thinking into skill-labelled steps.
+
+Traces whose own answer is not right, or whose thinking never closed, are left out before a teacher is paid for them.
+"""
+
+from collections.abc import Iterator
+
+from drp.artifacts import read_records
+from drp.concurrency import map_concurrently
+from drp.errors import RecordError
+from drp.manifest import Counts
+from drp.records import Decomposition, Failure, Trace
+from drp.rundir import RunDir
+from drp.settings import Config
+from drp.stage import RunOptions, Stage, run_stage
+from drp.teachers.base import Teacher
+from drp.teachers.checks import check_steps
+from drp.teachers.factory import describe_teacher, open_teacher
+from drp.traces import CLOSING
+
+
+def run(config: Config, options: RunOptions = RunOptions()) -> Counts:
+    rundir = RunDir(config.run_dir)
+    source = options.input or rundir.traces
+
+    def work(traces: Iterator[Trace]) -> Iterator[Decomposition | Failure]:
+        teacher = open_teacher(config)
+        return map_concurrently(
+            lambda trace: decompose(teacher, trace), traces, config.teacher.concurrency, teacher.close
+        )
+
+    stage = Stage(
+        name="decompose",
+        target=options.output or rundir.steps,
+        inputs=[source],
+        fingerprint={"decompose": config.decompose.identity(), "teacher": describe_teacher(config, "decompose")},
+        read=lambda: read_records(source, Trace),
+        work=work,
+        keep=lambda trace: reason_to_leave_out(trace, config.decompose.only_correct),
+    )
+    return run_stage(stage, options, config.max_failures)
+
+
+def reason_to_leave_out(trace: Trace, only_correct: bool) -> str | None:
+    """Why this trace is not worth a teacher; None where it is."""
+    if not trace.thinking.strip():
+        return "empty thinking"
+    if not only_correct or trace.correct:
+        return None
+    if CLOSING not in trace.response:
+        return "thinking not closed"
+    return "answer not graded" if trace.correct is None else "answer wrong"
+
+
+async def decompose(teacher: Teacher, trace: Trace) -> Decomposition:
+    """Raises RecordError where the steps do not tile the thinking."""
+    segmentation = await teacher.decompose(trace)
+    if problems := check_steps(trace.thinking, segmentation.steps):
+        raise RecordError(f"{trace.id}: {'; '.join(problems)}")
+    return Decomposition(**dict(trace), steps=segmentation.steps, teacher=teacher.name, usage=segmentation.usage)

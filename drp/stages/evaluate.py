@@ -1,0 +1,120 @@
+"""Stage eval: benchmarks -> eval/MODEL/BENCHMARK.jsonl and eval/MODEL/summary.json.
+
+Each model samples every benchmark; each response is graded and written as it finishes. Models come one after the
+other, so that only one is in memory.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+from drp.errors import ConfigError, InputError
+from drp.grading import Grader
+from drp.records import Failure, Sample
+from drp.rollouts import Rollout, draw, read_rollouts, write_problems
+from drp.rundir import RunDir
+from drp.samplers.base import Completion, Sampler
+from drp.samplers.factory import open_sampler
+from drp.scores import write_summary
+from drp.settings import Config, EvalModel
+from drp.stage import RunOptions, Stage, run_stage
+from drp.traces import Tokenizer, load_tokenizer, split_response
+
+
+def run(config: Config, options: RunOptions = RunOptions()) -> None:
+    rundir = RunDir(config.run_dir)
+    check_benchmarks(config)
+    for benchmark in config.eval.benchmarks:
+        write_problems([benchmark], rundir.benchmarks / f"{benchmark.name}.jsonl", config, options)
+    for name, model in list_models(config).items():
+        evaluate_model(name, model, config, options)
+
+
+def check_benchmarks(config: Config) -> None:
+    names = [benchmark.name for benchmark in config.eval.benchmarks]
+    if not names:
+        raise ConfigError("`eval.benchmarks` is empty: name at least one, such as {name: math500}")
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ConfigError(f"`eval.benchmarks`: {', '.join(sorted(twice))} stands twice; give each a name of its own")
+
+
+def list_models(config: Config) -> dict[str, EvalModel]:
+    """The models to evaluate, by name: `base` and, unless the configuration lists others, `drp`."""
+    if config.eval.models is not None:
+        return config.eval.models
+    base = EvalModel(model=config.student.model, revision=config.student.revision)
+    return {"base": base, "drp": EvalModel(model=str(RunDir(config.run_dir).merged))}
+
+
+def evaluate_model(name: str, model: EvalModel, config: Config, options: RunOptions) -> None:
+    rundir = RunDir(config.run_dir)
+    folder = (options.output or rundir.eval) / name
+    trained = Path(model.model) == rundir.merged
+    made_by = [rundir.train / "summary.json"] if trained else []
+    if trained and not options.dry_run and not rundir.merged.exists():
+        raise InputError(f"eval: {rundir.merged} is missing; run `drp train` first, or name models in eval.models")
+    with ExitStack() as stack:
+        engine = Engine(model, config, stack)
+        for benchmark in config.eval.benchmarks:
+            problems = options.input or rundir.benchmarks / f"{benchmark.name}.jsonl"
+            if options.dry_run and not all(path.exists() for path in [problems, *made_by]):
+                continue
+            stage = Stage(
+                name=f"eval {name} {benchmark.name}",
+                target=folder / f"{benchmark.name}.jsonl",
+                inputs=[problems, *made_by],
+                fingerprint={
+                    "model": "trained here" if trained else model.identity(),
+                    "eval": {"sampling": config.eval.sampling.identity()},
+                    "seed": config.seed,
+                },
+                read=lambda problems=problems: read_rollouts(problems, config.eval.sampling.n),  # type: ignore[misc]
+                work=engine.evaluate,
+                fan_out=config.eval.sampling.n,
+            )
+            run_stage(stage, options, config.max_failures)
+    if not options.dry_run:
+        write_summary(folder, config.eval.cutoff_tokens, config.seed)
+
+
+class Engine:
+    """One model's sampler, tokenizer and grader: started when a benchmark first needs them, shared by the rest."""
+
+    def __init__(self, model: EvalModel, config: Config, stack: ExitStack) -> None:
+        self._model, self._config, self._stack = model, config, stack
+        self._parts: tuple[Sampler, Tokenizer, Grader] | None = None
+
+    def evaluate(self, rollouts: Iterator[Rollout]) -> Iterator[Sample | Failure]:
+        sampler, tokenizer, grader = self._parts = self._parts or self._start()
+        for outcome in draw(rollouts, sampler, tokenizer):
+            yield outcome if isinstance(outcome, Failure) else build_sample(*outcome, grader)
+
+    def _start(self) -> tuple[Sampler, Tokenizer, Grader]:
+        model, trust = self._model, self._config.student.trust_remote_code
+        tokenizer = load_tokenizer(model.model, model.revision, trust)
+        sampler = open_sampler(
+            model.model,
+            self._config.engine,
+            self._config.eval.sampling,
+            self._config.seed,
+            revision=model.revision,
+            trust_remote_code=trust,
+        )
+        self._stack.enter_context(closing(sampler))
+        return sampler, tokenizer, self._stack.enter_context(Grader(self._config.grading))
+
+
+def build_sample(rollout: Rollout, completion: Completion, grader: Grader) -> Sample:
+    problem = rollout.problem
+    grade = grader.grade(split_response(completion.text).summary, problem.answer)
+    return Sample(
+        id=rollout.id,
+        question=problem.question,
+        answer=problem.answer,
+        response=completion.text,
+        predicted=grade.predicted,
+        correct=grade.correct,
+        n_tokens=completion.n_tokens,
+        n_thinking_tokens=completion.n_thinking_tokens,
+        finish_reason=completion.finish_reason,
+    )

@@ -1,0 +1,70 @@
+"""Stage prune: steps.jsonl -> pruned.jsonl. A teacher keeps, deletes, rewrites or merges each step, then resynthesises.
+
+Whatever teacher it was, a pruning that changes the answer, invents a number, grows, or loses a step goes to the
+failures file, never into training.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+
+from drp.artifacts import read_records
+from drp.concurrency import map_concurrently
+from drp.errors import RecordError
+from drp.grading import Grader
+from drp.manifest import Counts
+from drp.records import Decomposition, Failure, Pruning
+from drp.rundir import RunDir
+from drp.settings import Config
+from drp.stage import RunOptions, Stage, run_stage
+from drp.teachers.base import Revision, Teacher
+from drp.teachers.checks import check_revision
+from drp.teachers.factory import describe_teacher, open_teacher
+from drp.traces import Tokenizer, count_tokens, join_response, load_tokenizer
+
+
+def run(config: Config, options: RunOptions = RunOptions()) -> Counts:
+    rundir = RunDir(config.run_dir)
+    source = options.input or rundir.steps
+
+    def work(decompositions: Iterator[Decomposition]) -> Iterator[Pruning | Failure]:
+        student = config.student
+        tokenizer = load_tokenizer(student.model, student.revision, student.trust_remote_code)
+        with Grader(config.grading) as grader:
+            teacher = open_teacher(config, grader)
+            do = partial(prune, teacher, grader, tokenizer)
+            yield from map_concurrently(do, decompositions, config.teacher.concurrency, teacher.close)
+
+    stage = Stage(
+        name="prune",
+        target=options.output or rundir.pruned,
+        inputs=[source],
+        fingerprint={
+            "prune": config.prune.identity(),
+            "teacher": describe_teacher(config, "prune"),
+            "student": config.student.identity(),
+        },
+        read=lambda: read_records(source, Decomposition),
+        work=work,
+    )
+    return run_stage(stage, options, config.max_failures)
+
+
+async def prune(teacher: Teacher, grader: Grader, tokenizer: Tokenizer, record: Decomposition) -> Pruning:
+    """Raises RecordError, saying what is wrong, where the teacher's revision does not pass the checks."""
+    revision = await teacher.prune(record)
+    if problems := await check_revision(record, revision, grader.same_answer):
+        raise RecordError(f"{record.id}: {'; '.join(problems)}")
+    return build_pruning(record, revision, teacher.name, tokenizer)
+
+
+def build_pruning(record: Decomposition, revision: Revision, teacher: str, tokenizer: Tokenizer) -> Pruning:
+    response = join_response(revision.thinking, revision.summary)
+    return Pruning(
+        **{**dict(record), "teacher": teacher, "usage": revision.usage},
+        edits=revision.edits,
+        pruned_thinking=revision.thinking,
+        pruned_summary=revision.summary,
+        pruned_response=response,
+        # The end-of-sequence token counts, as it does in `n_tokens`.
+        n_tokens_pruned=count_tokens(tokenizer, response) + 1,
+    )

@@ -1,0 +1,1 @@
+"""Teachers: who splits a student's thinking into steps and prunes them."""

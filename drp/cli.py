@@ -120,6 +120,17 @@ def run(
             _run_verb([verb, *shared])
 
 
+@app.command()
+def doctor() -> None:
+    """What this machine can run, and what to install for the rest."""
+    from drp.doctor import describe, examine
+
+    findings = list(examine())
+    typer.echo(describe(findings))
+    if any(finding.ok is False for finding in findings):
+        raise typer.Exit(2)
+
+
 def _run_verb(arguments: list[str]) -> None:
     """One stage in a process of its own: an engine gives its memory back for certain only when its process ends."""
     child = subprocess.Popen([sys.executable, "-m", "drp", *arguments])

@@ -2,7 +2,10 @@
 
 Every key has a docstring in `drp.settings`; an unknown one is an error that names the nearest right one.
 
-    config = load_config(Path("configs/demo.yaml"), overrides=["generate.n=4"])
+    config = load_config(Path("configs/demo.yaml"), overrides=["generate.sampling.n=4"])
+
+`extends: other.yaml` (relative to the file) lays a configuration over another, so that an ablation says only in what it
+differs.
 """
 
 import difflib
@@ -44,6 +47,19 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> Config:
 
     Raises ConfigError with the place and the fix.
     """
+    tree = _read_tree(path, [])
+    for override in overrides:
+        _apply_override(tree, override)
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, path)) from None
+
+
+def _read_tree(path: Path, extended_by: list[Path]) -> dict[str, Any]:
+    """A file's sections, laid over those of the file that it `extends`."""
+    if path.resolve() in extended_by:
+        raise ConfigError(f"{path}: extends itself")
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -53,12 +69,20 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> Config:
     tree = _parse_yaml(text, str(path))
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: expected sections such as `student:`, got {type(tree).__name__}")
-    for override in overrides:
-        _apply_override(tree, override)
-    try:
-        return Config.model_validate(tree)
-    except ValidationError as error:
-        raise ConfigError(_explain(error, path)) from None
+    parent = tree.pop("extends", None)
+    if parent is None:
+        return tree
+    return _overlay(_read_tree(path.parent / str(parent), [*extended_by, path.resolve()]), tree)
+
+
+def _overlay(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Sections are merged key by key; lists and plain values are replaced."""
+    both = {key: _overlay(below[key], above[key]) for key in above if _are_sections(below.get(key), above[key])}
+    return {**below, **above, **both}
+
+
+def _are_sections(*values: Any) -> bool:
+    return all(isinstance(value, dict) for value in values)
 
 
 def _parse_yaml(text: str, place: str) -> Any:

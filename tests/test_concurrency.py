@@ -55,11 +55,16 @@ def test_one_bad_record_does_not_cost_the_others() -> None:
 
 
 def test_a_users_mistake_stops_new_work_and_keeps_what_was_in_flight() -> None:
-    desk, got = Desk(), []
-    answers = map_concurrently(desk.serve, (Record(id=id) for id in ["a", "stop", "b", *"cdefghij"]), 3, desk.close)
-    with pytest.raises(UserError, match="the key is wrong"):
-        for answer in answers:
+    desk = Desk()
+    got: list[str] = []
+
+    def collect() -> None:
+        ids = ["a", "stop", "b", *"cdefghij"]
+        for answer in map_concurrently(desk.serve, (Record(id=id) for id in ids), 3, desk.close):
             got.append(answer.id)
+
+    with pytest.raises(UserError, match="the key is wrong"):
+        collect()
     assert {"a", "b"} <= set(got)
     assert desk.started < 11
     assert desk.closed

@@ -88,6 +88,17 @@ def test_a_wrong_override_is_an_error(tmp_path: Path, override: str, expected: s
     assert expected in message(tmp_path, MINIMAL + "seed: 1\n", override)
 
 
+def test_an_ablation_says_only_in_what_it_differs(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(MINIMAL + "train: {epochs: 5, lora: {rank: 3}}\nteacher: {provider: rules}\n")
+    config = load(tmp_path, "extends: base.yaml\nseed: 4\ntrain: {lora: {alpha: 9}}\n", "train.epochs=6")
+    assert (config.seed, config.train.epochs, config.train.lora.rank, config.train.lora.alpha) == (4, 6, 3, 9)
+
+
+def test_a_circle_of_extensions_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("extends: config.yaml\n")
+    assert "extends itself" in message(tmp_path, "extends: base.yaml\n")
+
+
 def test_a_provider_without_a_model_is_refused(tmp_path: Path) -> None:
     assert "set teacher.model" in message(tmp_path, MINIMAL + "teacher: {provider: openai}\n")
 

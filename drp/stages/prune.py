@@ -4,6 +4,7 @@ Whatever teacher it was, a pruning that changes the answer, invents a number, gr
 failures file, never into training.
 """
 
+import asyncio
 from collections.abc import Iterator
 from functools import partial
 
@@ -52,7 +53,16 @@ def run(config: Config, options: RunOptions = RunOptions()) -> Counts:
 async def prune(teacher: Teacher, grader: Grader, tokenizer: Tokenizer, record: Decomposition) -> Pruning:
     """Raises RecordError, saying what is wrong, where the teacher's revision does not pass the checks."""
     revision = await teacher.prune(record)
-    if problems := await check_revision(record, revision, grader.same_answer):
+    problems = await asyncio.to_thread(
+        check_revision,
+        record,
+        revision.edits,
+        revision.thinking,
+        revision.summary,
+        count=partial(count_tokens, tokenizer),
+        same_answer=grader.same_answer,
+    )
+    if problems:
         raise RecordError(f"{record.id}: {'; '.join(problems)}")
     return build_pruning(record, revision, teacher.name, tokenizer)
 

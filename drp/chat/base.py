@@ -20,7 +20,8 @@ class Reply:
     """A provider's answer.
 
     finish_reason: `stop`; `length` where the output limit cut it; `filtered` where the provider refused or withheld it.
-    usage: what this call cost; zero calls and zero dollars where the stored reply of an earlier run was used.
+    usage: what this reply cost when it was paid for, in this call or in an earlier run: a record says the same however
+        often its run was interrupted. What a process itself paid is the client's to tell.
     """
 
     text: str

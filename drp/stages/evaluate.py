@@ -91,7 +91,6 @@ class Engine:
 
     def _start(self) -> tuple[Sampler, Tokenizer, Grader]:
         model, trust = self._model, self._config.student.trust_remote_code
-        tokenizer = load_tokenizer(model.model, model.revision, trust)
         sampler = open_sampler(
             model.model,
             self._config.engine,
@@ -101,6 +100,7 @@ class Engine:
             trust_remote_code=trust,
         )
         self._stack.enter_context(closing(sampler))
+        tokenizer = load_tokenizer(model.model, model.revision, trust)
         return sampler, tokenizer, self._stack.enter_context(Grader(self._config.grading))
 
 

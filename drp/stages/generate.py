@@ -51,7 +51,7 @@ def require_problems(config: Config) -> None:
 def generate(config: Config, rollouts: Iterator[Rollout]) -> Iterator[Trace | Failure]:
     """Draw and grade; the engine starts here, so a run with nothing to do never starts it."""
     student, sampling = config.student, config.generate.sampling
-    tokenizer = load_tokenizer(student.model, student.revision, student.trust_remote_code)
+    # The engine first: it tells at once where there is no such model.
     sampler = open_sampler(
         student.model,
         config.engine,
@@ -61,6 +61,7 @@ def generate(config: Config, rollouts: Iterator[Rollout]) -> Iterator[Trace | Fa
         trust_remote_code=student.trust_remote_code,
     )
     with closing(sampler), Grader(config.grading) as grader:
+        tokenizer = load_tokenizer(student.model, student.revision, student.trust_remote_code)
         for outcome in draw(rollouts, sampler, tokenizer):
             yield outcome if isinstance(outcome, Failure) else build_trace(*outcome, student.model, grader)
 

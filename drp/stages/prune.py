@@ -31,7 +31,7 @@ def run(config: Config, options: RunOptions = RunOptions()) -> Counts:
         student = config.student
         tokenizer = load_tokenizer(student.model, student.revision, student.trust_remote_code)
         with Grader(config.grading) as grader:
-            teacher = open_teacher(config, grader)
+            teacher = open_teacher(config, grader, tokenizer)
             do = partial(prune, teacher, grader, tokenizer)
             yield from map_concurrently(do, decompositions, config.teacher.concurrency, teacher.close)
 

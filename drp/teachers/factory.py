@@ -1,28 +1,49 @@
 """From the configuration to a teacher, and to what of a teacher decides its output."""
 
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
+from drp.rundir import RunDir
 from drp.settings import Config
 from drp.teachers.base import Teacher
 
 if TYPE_CHECKING:
     from drp.grading import Grader
+    from drp.traces import Tokenizer
 
 
-def describe_teacher(config: Config, task: str) -> dict[str, Any]:
-    """What a fingerprint holds of the teacher: its settings, and the hashes of the prompts that `task` uses."""
+def describe_teacher(config: Config, verb: Literal["decompose", "prune"]) -> dict[str, Any]:
+    """What a fingerprint holds of the teacher: its settings, and the hashes of the prompts that `verb` uses."""
     if config.teacher.provider == "rules":
         return {"provider": "rules"}
     from drp.prompts import Prompts
+    from drp.teachers.llm import prompt_names
 
-    prompts = Prompts.load(config.teacher.prompts_dir)
-    return {**config.teacher.identity(), "prompts": prompts.hashes(task)}
+    names = prompt_names(verb, config.teacher, config.decompose.method)
+    return {**config.teacher.identity(), "prompts": Prompts.load(config.teacher.prompts_dir).hashes(names)}
 
 
-def open_teacher(config: Config, grader: "Grader | None" = None) -> Teacher:
-    """The configured teacher. `grader`: for the check that pruning kept the answer."""
+def open_teacher(config: Config, grader: "Grader | None" = None, tokenizer: "Tokenizer | None" = None) -> Teacher:
+    """The configured teacher.
+
+    grader, tokenizer: for the checks that pruning kept the answer and made the response shorter.
+    Raises UserError where the provider's key is missing.
+    """
     if config.teacher.provider == "rules":
         from drp.teachers.rules import RulesTeacher
 
         return RulesTeacher(config.decompose.method)
-    raise NotImplementedError
+    from drp.chat.factory import open_client
+    from drp.chat.store import ReplyStore
+    from drp.prompts import Prompts
+    from drp.teachers.llm import LLMTeacher
+    from drp.traces import count_tokens
+
+    return LLMTeacher(
+        open_client(config.teacher, ReplyStore(RunDir(config.run_dir).replies)),
+        config.teacher,
+        config.decompose.method,
+        Prompts.load(config.teacher.prompts_dir),
+        same_answer=grader.same_answer if grader else None,
+        count=partial(count_tokens, tokenizer) if tokenizer else len,
+    )

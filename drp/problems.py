@@ -1,0 +1,176 @@
+"""Problems from benchmarks on the hub and from local files, all through the `datasets` library.
+
+A known name brings its hub data set, split, columns and filter; with `path` its rows come from a local file instead.
+What cannot be a problem (a broken line, no question, no gold answer, an id twice) is a Failure with its place.
+
+    SourceSettings(name="gsm8k", limit=1)
+      -> Problem(id="gsm8k-0", question="Janet's ducks lay ...", answer="18", source="gsm8k")
+"""
+
+import difflib
+import heapq
+import itertools
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+from drp.answers import extract_gold
+from drp.errors import InputError
+from drp.records import Failure, Problem
+from drp.rows import Row, read_rows
+from drp.settings import Columns, SourceSettings
+
+_PEEKED_ROWS = 100
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Where a known name lives on the hub. keep: which of its rows belong to the benchmark."""
+
+    dataset: str
+    split: str
+    columns: Columns
+    config: str | None = None
+    keep: Callable[[Row], bool] = bool
+
+
+def _of_year(marker: str) -> Callable[[Row], bool]:
+    # A local copy without urls is taken to hold the benchmark's problems only.
+    return lambda row: marker in str(row.get("url") or marker)
+
+
+_WORKED = Columns(question="question", answer="answer")
+_STATED = Columns(question="problem", answer="answer")
+
+BENCHMARKS = {
+    "gsm8k-train": Benchmark("openai/gsm8k", "train", _WORKED, config="main"),
+    "gsm8k": Benchmark("openai/gsm8k", "test", _WORKED, config="main"),
+    "prm12k": Benchmark("nlile/hendrycks-MATH-benchmark", "train", _STATED),
+    "math500": Benchmark("HuggingFaceH4/MATH-500", "test", _STATED),
+    "aime24": Benchmark("AI-MO/aimo-validation-aime", "train", _STATED, keep=_of_year("2024_AIME")),
+    "amc23": Benchmark("AI-MO/aimo-validation-amc", "train", _STATED, keep=_of_year("2023_AMC")),
+}
+
+
+def load_problems(sources: Sequence[SourceSettings], seed: int) -> Iterator[Problem | Failure]:
+    """The problems of all sources, one after the other, as a stream.
+
+    Ids are `{name}-{position}`, or `{name}-{value of the id column}`. `shuffle` orders by a hash of seed and id, so
+    that other rows do not change it; together with `limit` it keeps that many rows in memory, alone all of them.
+    Raises InputError where a source cannot be read or lacks a column.
+    """
+    seen: set[str] = set()
+    for source in sources:
+        items = _read_source(source)
+        for item in _shuffled(items, source.limit, seed) if source.shuffle else _first(items, source.limit):
+            if item.id in seen:
+                message = f"the id {item.id!r} came before; ids are unique over all sources, so give each its own name"
+                yield Failure(id=item.id, error="DuplicateId", message=message, attempts=1)
+            else:
+                seen.add(item.id)
+                yield item
+
+
+def _first(items: Iterator[Problem | Failure], limit: int | None) -> Iterator[Problem | Failure]:
+    n_problems = 0
+    for item in items:
+        yield item
+        n_problems += isinstance(item, Problem)
+        if n_problems == limit:
+            return
+
+
+def _shuffled(items: Iterator[Problem | Failure], limit: int | None, seed: int) -> Iterator[Problem | Failure]:
+    failures: list[Failure] = []
+
+    def problems() -> Iterator[Problem]:
+        for item in items:
+            if isinstance(item, Problem):
+                yield item
+            else:
+                failures.append(item)
+
+    def rank(problem: Problem) -> str:
+        return sha256(f"{seed}:{problem.id}".encode()).hexdigest()
+
+    chosen = heapq.nsmallest(limit, problems(), key=rank) if limit else sorted(problems(), key=rank)
+    yield from failures
+    yield from chosen
+
+
+def _read_source(source: SourceSettings) -> Iterator[Problem | Failure]:
+    known = BENCHMARKS.get(source.name)
+    source = _locate(source, known)
+    rows = read_rows(source)
+    head = list(itertools.islice(rows, _PEEKED_ROWS))
+    columns = _find_columns(source, known, [row for row in head if not isinstance(row, str)])
+    position = 0
+    for row in itertools.chain(head, rows):
+        if known and not isinstance(row, str) and not known.keep(row):
+            continue
+        yield _read_row(row, position, source.name, columns)
+        position += 1
+
+
+def _read_row(row: Row | str, position: int, name: str, columns: Columns) -> Problem | Failure:
+    record_id = f"{name}-{position}" if columns.id is None else f"{name}-row-{position}"
+    if isinstance(row, str):
+        return Failure(id=record_id, error="BadRecord", message=row, attempts=1)
+    own_id = re.sub(r"[^\w./:-]+", "_", _text(row.get(columns.id))) if columns.id else ""
+    record_id = f"{name}-{own_id.removeprefix(name + '-')}" if own_id else record_id
+    question, gold = _text(row.get(columns.question)), _text(row.get(columns.answer))
+    answer = extract_gold(gold)
+    if columns.id and not own_id:
+        fault = f"row {position} has no id in the column `{columns.id}`"
+    elif not question:
+        fault = f"row {position} has no question in the column `{columns.question}`"
+    elif not gold:
+        fault = f"row {position} has no gold answer in the column `{columns.answer}`"
+    elif answer is None:
+        fault = f"no gold answer (after ####, in a box, or alone) in the column `{columns.answer}`: {gold[-80:]!r}"
+    else:
+        return Problem(id=record_id, question=question, answer=answer, source=name)
+    return Failure(id=record_id, error="BadRecord", message=f"{record_id}: {fault}", attempts=1)
+
+
+def _text(value: object) -> str:
+    """Empty for what is no text: nothing, NaN (Parquet's nothing), or a list of messages."""
+    if isinstance(value, str | int) or (isinstance(value, float) and not math.isnan(value)):
+        return str(value).strip()
+    return ""
+
+
+def _find_columns(source: SourceSettings, known: Benchmark | None, rows: list[Row]) -> Columns:
+    """The configured columns, else the known ones where the rows have them, else `question` and `answer`."""
+    has = list(dict.fromkeys(name for row in rows for name in row))
+    columns = source.columns or (known.columns if known else Columns())
+    defaults = Columns()
+    if not source.columns and columns.question not in has and defaults.question in has:
+        columns = defaults
+    if rows:
+        for key in ("question", "answer", "id"):
+            column = getattr(columns, key)
+            if column is not None and column not in has:
+                names = ", ".join(f"`{name}`" for name in has)
+                raise InputError(
+                    f"{source.path or source.dataset or source.name}: no column `{column}`; it has {names}. "
+                    f"Set `columns: {{{key}: ...}}` of the source `{source.name}` to the one that holds the {key}"
+                )
+    return columns
+
+
+def _locate(source: SourceSettings, known: Benchmark | None) -> SourceSettings:
+    """The source with what its known name says of the hub filled in; a local file has no use for it."""
+    if known is not None:
+        filled = {"dataset": source.dataset or known.dataset, "config": source.config or known.config}
+        return source.model_copy(update={**filled, "split": source.split or known.split})
+    if source.path is None and source.dataset is None:
+        near = difflib.get_close_matches(source.name, BENCHMARKS, n=1)
+        hint = f" (did you mean `{near[0]}`?)" if near else ""
+        raise InputError(
+            f"unknown problems `{source.name}`{hint}; known are {', '.join(BENCHMARKS)}. "
+            "For your own, set `path` (a local file) or `dataset` (a name on the hub)"
+        )
+    return source

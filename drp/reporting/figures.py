@@ -1,0 +1,181 @@
+"""The figures: the paper's Figures 3 and 4, accuracy against tokens, tokens by skill, and the training loss."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from drp.reporting.drawing import Figure, Palette, make_panels, share_legend
+from drp.reporting.evaluation import BASE, Evaluation, captured, name_model
+from drp.reporting.pruning import PruningSurvey
+from drp.reporting.training import Training
+from drp.scores.outcomes import Outcome, apply_policy
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
+
+
+def _by_benchmark(
+    evaluation: Evaluation, palette: Palette, plot: Callable[["Axes", Sequence[Outcome], str, str, str], None]
+) -> "Canvas":
+    """One panel a benchmark, one call of `plot(axes, outcomes, label, color, benchmark)` a model."""
+    canvas, panels = make_panels(len(evaluation.benchmarks))
+    for panel, benchmark in zip(panels, evaluation.benchmarks, strict=True):
+        panel.set_title(benchmark, loc="left")
+        for index, model in enumerate(evaluation.models):
+            outcomes = evaluation.outcomes.get((model, benchmark))
+            if outcomes:
+                plot(panel, outcomes, name_model(model), color_of(model, index, palette), benchmark)
+    share_legend(canvas, panels)
+    return canvas
+
+
+def color_of(model: str, index: int, palette: Palette) -> str:
+    """Grey is the base's alone."""
+    others = palette.series[1:]
+    return palette.series[0] if model == BASE else others[(index - 1) % len(others)]
+
+
+def figures_of(
+    evaluation: Evaluation | None, survey: PruningSurvey | None, training: Training | None
+) -> dict[str, Figure]:
+    """Every figure for which there is data, by its key."""
+    figures: list[Figure] = []
+    if evaluation is not None:
+        figures += [lengths_figure(evaluation), captured_figure(evaluation), tradeoff_figure(evaluation)]
+    if survey is not None and survey.skills:
+        figures.append(skills_figure(survey))
+    if training is not None and training.loss:
+        figures.append(loss_figure(training))
+    return {figure.key: figure for figure in figures}
+
+
+def lengths_figure(evaluation: Evaluation) -> Figure:
+    """Figure 3: the distribution of response lengths, before and after."""
+
+    def draw(palette: Palette) -> "Canvas":
+        edges = {benchmark: _bins(evaluation, benchmark) for benchmark in evaluation.benchmarks}
+
+        def plot(axes: "Axes", outcomes: Sequence[Outcome], label: str, color: str, benchmark: str) -> None:
+            lengths = [outcome.n_tokens for outcome in apply_policy(outcomes, "cap", evaluation.cutoff_tokens)]
+            weights = [100 / len(lengths)] * len(lengths)
+            axes.hist(lengths, edges[benchmark], weights=weights, color=color, alpha=0.25)
+            axes.hist(lengths, edges[benchmark], weights=weights, color=color, histtype="step", lw=1.4, label=label)
+            axes.set_xlabel("tokens")
+            axes.set_ylabel("% of responses")
+
+        return _by_benchmark(evaluation, palette, plot)
+
+    cutoff = f"{evaluation.cutoff_tokens:,}"
+    caption = f"Responses by length (the paper's Figure 3). What is longer than {cutoff} tokens stands at {cutoff}."
+    return Figure("lengths", "Token lengths, before and after", caption, draw)
+
+
+def _bins(evaluation: Evaluation, benchmark: str, count: int = 36) -> list[float]:
+    longest = max(
+        min(outcome.n_tokens, evaluation.cutoff_tokens)
+        for model in evaluation.models
+        for outcome in evaluation.outcomes.get((model, benchmark), ())
+    )
+    return [max(longest, 1) * edge / count for edge in range(count + 1)]
+
+
+def captured_figure(evaluation: Evaluation) -> Figure:
+    """Figure 4: the share of right answers that a budget captures."""
+    curves = {key: captured(outcomes) for key, outcomes in evaluation.outcomes.items()}
+
+    def draw(palette: Palette) -> "Canvas":
+        def plot(axes: "Axes", outcomes: Sequence[Outcome], label: str, color: str, benchmark: str) -> None:
+            curve = captured(outcomes)
+            longest = max(
+                (found[-1][0] for (_, name), found in curves.items() if name == benchmark and found), default=0
+            )
+            budgets = [0, *(budget for budget, _ in curve), longest]
+            shares = [0, *(100 * share for _, share in curve), 100]
+            if curve:
+                axes.step(budgets, shares, where="post", color=color, label=label)
+            axes.set_xlabel("budget, tokens")
+            axes.set_ylabel("% of right answers")
+            axes.set_ylim(0, 103)
+
+        return _by_benchmark(evaluation, palette, plot)
+
+    caption = "Of each model's right answers, the share complete within a budget of tokens (the paper's Figure 4)."
+    return Figure("captured", "Right answers captured", caption, draw)
+
+
+def tradeoff_figure(evaluation: Evaluation) -> Figure:
+    """Accuracy against tokens, with intervals: up and to the left is better."""
+
+    def draw(palette: Palette) -> "Canvas":
+        canvas, panels = make_panels(len(evaluation.benchmarks))
+        for panel, benchmark in zip(panels, evaluation.benchmarks, strict=True):
+            panel.set_title(benchmark, loc="left")
+            for index, model in enumerate(evaluation.models):
+                _plot_point(panel, evaluation, model, benchmark, color_of(model, index, palette))
+            panel.set_xlim(left=0)
+            panel.set_xlabel("mean tokens")
+            panel.set_ylabel("accuracy, %")
+        share_legend(canvas, panels)
+        return canvas
+
+    caption = "Each model's accuracy against its mean tokens, with 95% intervals: up and to the left is better."
+    return Figure("tradeoff", "Accuracy against tokens", caption, draw)
+
+
+def _plot_point(axes: "Axes", evaluation: Evaluation, model: str, benchmark: str, color: str) -> None:
+    score = evaluation.score(model, benchmark)
+    if score is None or score.accuracy is None or score.mean_tokens is None:
+        return
+    x, y = score.mean_tokens, 100 * score.accuracy
+    low, high = score.accuracy_ci or (score.accuracy, score.accuracy)
+    left, right = score.tokens_ci or (x, x)
+    axes.errorbar(
+        x,
+        y,
+        xerr=[[max(0, x - left)], [max(0, right - x)]],
+        yerr=[[max(0, y - 100 * low)], [max(0, 100 * high - y)]],
+        fmt="o",
+        color=color,
+        elinewidth=1,
+        label=name_model(model),
+    )
+
+
+def skills_figure(survey: PruningSurvey) -> Figure:
+    """Tokens of each skill's steps, what was kept and what was saved."""
+
+    def draw(palette: Palette) -> "Canvas":
+        ranked = [(skill, use) for skill, use in survey.top_skills() if use.tokens][::-1]
+        canvas, (axes,) = make_panels(1, height=0.6 + 0.26 * len(ranked))
+        names = [skill if len(skill) <= 40 else skill[:39] + "…" for skill, _ in ranked]
+        kept = [max(0.0, use.tokens - use.saved) for _, use in ranked]
+        places = range(len(ranked))
+        axes.barh(places, kept, color=palette.series[1], height=0.7, label="kept")
+        axes.barh(places, [use.saved for _, use in ranked], left=kept, color=palette.series[0], alpha=0.45, height=0.7,
+                  label="saved")  # fmt: skip
+        axes.set_yticks(places, names)
+        axes.grid(axis="y", visible=False)
+        axes.set_xlabel("tokens, estimated")
+        share_legend(canvas, [axes])
+        return canvas
+
+    caption = "Tokens of the steps of each skill: what pruning kept of them, and what it saved."
+    return Figure("skills", "Tokens by skill", caption, draw, narrow=True)
+
+
+def loss_figure(training: Training) -> Figure:
+    def draw(palette: Palette) -> "Canvas":
+        canvas, (axes,) = make_panels(1, height=2.6)
+        axes.plot(*zip(*training.loss, strict=True), color=palette.series[1], lw=1.3, label="training")
+        if training.validation:
+            axes.plot(
+                *zip(*training.validation, strict=True), color=palette.series[2], marker="o", ms=4, label="validation"
+            )
+        axes.set_xlabel("optimizer step")
+        axes.set_ylabel("loss")
+        share_legend(canvas, [axes])
+        return canvas
+
+    return Figure(
+        "loss", "Training loss", "Mean negative log-likelihood of a response's token, in nats.", draw, narrow=True
+    )

@@ -1,0 +1,139 @@
+"""Everything a run directory holds that a report can show. What is not there yet is None, or empty."""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from drp.artifacts import read_records
+from drp.errors import InputError
+from drp.records import Decomposition, Failure, Pruning, Sample, Trace
+from drp.reporting.cost import StageCost, read_costs
+from drp.reporting.embedding import Embedding
+from drp.reporting.evaluation import BASE, Evaluation, name_model, read_evaluation
+from drp.reporting.pruning import PruningSurvey
+from drp.reporting.training import Training, read_training
+from drp.rundir import RunDir
+from drp.scores.outcomes import benchmark_files
+
+PAIRS = 100
+"""Pairs of responses shown of each benchmark, right before and wrong after; and the other way round."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """name: what tables call it."""
+
+    name: str
+    root: Path
+    evaluation: Evaluation | None
+    survey: PruningSurvey | None
+    training: Training | None
+    costs: Sequence[StageCost]
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.evaluation or self.survey or self.training or self.costs)
+
+
+def read_run(
+    root: Path,
+    benchmarks: Sequence[str] = (),
+    cutoff_tokens: int = 12000,
+    seed: int = 0,
+    embedding: Embedding | None = None,
+    limit: int | None = None,
+) -> Run:
+    """Read what is there. embedding: takes the traces, the first `limit` of them, for the viewer.
+
+    Raises InputError where `root` is not a folder.
+    """
+    if not root.is_dir():
+        raise InputError(f"{root}: no such run directory; `drp run CONFIG` makes one")
+    rundir = RunDir(root)
+    evaluation = read_evaluation(rundir.eval, benchmarks, cutoff_tokens, seed)
+    if embedding is not None:
+        _embed_failures(rundir, embedding)
+        if evaluation is not None:
+            _embed_pairs(rundir, evaluation, embedding, seed)
+    return Run(
+        name=root.resolve().name,
+        root=root,
+        evaluation=evaluation,
+        survey=_read_traces(rundir, embedding, limit),
+        training=read_training(rundir.train),
+        costs=read_costs(root),
+    )
+
+
+def _read_traces(rundir: RunDir, embedding: Embedding | None, limit: int | None) -> PruningSurvey | None:
+    """One pass over the furthest artifact that there is: pruned, else steps, else bare traces."""
+    survey = PruningSurvey()
+    for number, trace in enumerate(furthest_traces(rundir)):
+        if isinstance(trace, Decomposition):
+            survey.add(trace)
+        if embedding is not None and (limit is None or number < limit):
+            embedding.add_trace(trace)
+    if embedding is not None:
+        embedding.close_chunk()
+    return survey if survey.traces else None
+
+
+def furthest_traces(rundir: RunDir) -> Iterator[Trace]:
+    """The records of the last stage before training that has any; unreadable lines are that stage's to report."""
+    kinds: list[tuple[Path, type[Trace]]] = [
+        (rundir.pruned, Pruning),
+        (rundir.steps, Decomposition),
+        (rundir.traces, Trace),
+    ]
+    for path, kind in kinds:
+        if path.exists() and path.stat().st_size:
+            yield from (record for record in read_records(path, kind) if not isinstance(record, Failure))
+            return
+
+
+def _embed_failures(rundir: RunDir, embedding: Embedding) -> None:
+    """What could not be decomposed or pruned, with the trace that it was."""
+    failures: list[tuple[str, Failure]] = []
+    for stage, target in (("generate", rundir.traces), ("decompose", rundir.steps), ("prune", rundir.pruned)):
+        path = target.with_name(f"{target.stem}.failed.jsonl")
+        if path.exists():
+            failures += [(stage, failure) for failure in read_records(path, Failure)]
+    wanted = {failure.id for _, failure in failures}
+    known = rundir.traces.exists() and bool(wanted)
+    traces = {trace.id: trace for trace in read_records(rundir.traces, Trace) if trace.id in wanted} if known else {}
+    for stage, failure in failures:
+        found = traces.get(failure.id)
+        embedding.add_failure(failure, stage, found if isinstance(found, Trace) else None)
+
+
+def _embed_pairs(rundir: RunDir, evaluation: Evaluation, embedding: Embedding, seed: int) -> None:
+    """Problems that the headline's model lost, or gained, against the base; drawn by seed where there are many."""
+    model = evaluation.subject
+    if model is None:
+        return
+    files = {name: dict(benchmark_files(rundir.eval / name)) for name in (BASE, model)}
+    for benchmark in evaluation.benchmarks:
+        ids = _changed(evaluation, model, benchmark, random.Random(seed))
+        if not ids:
+            continue
+        before, after = (_pick_samples(files[name][benchmark], ids) for name in (BASE, model))
+        for id_ in ids:
+            if id_ in before and id_ in after:
+                embedding.add_pair(benchmark, (name_model(BASE), before[id_]), (name_model(model), after[id_]))
+
+
+def _changed(evaluation: Evaluation, model: str, benchmark: str, random_: random.Random) -> list[str]:
+    before = {outcome.id: outcome.correct is True for outcome in evaluation.outcomes.get((BASE, benchmark), ())}
+    after = {outcome.id: outcome.correct is True for outcome in evaluation.outcomes.get((model, benchmark), ())}
+    shared = [id_ for id_ in before if id_ in after]
+    lost = [id_ for id_ in shared if before[id_] and not after[id_]]
+    gained = [id_ for id_ in shared if after[id_] and not before[id_]]
+    return [id_ for ids in (lost, gained) for id_ in sorted(random_.sample(ids, min(PAIRS, len(ids))))]
+
+
+def _pick_samples(path: Path, ids: Sequence[str]) -> dict[str, Sample]:
+    wanted = set(ids)
+    return {
+        record.id: record for record in read_records(path, Sample) if isinstance(record, Sample) and record.id in wanted
+    }

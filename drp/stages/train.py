@@ -1,0 +1,200 @@
+"""Stage train: pruned.jsonl -> train/, a LoRA adapter of the student and the student with it merged in.
+
+    train/sft.jsonl      every example as trained on: text, token ids, which part carries loss
+    train/log.jsonl      loss, learning rate, gradient norm, tokens/s of every optimizer step; validation losses
+    train/adapter/       the adapter, with the tokenizer trained with
+    train/merged/        base and adapter as one model, in the base's own type, with the same tokenizer
+    train/summary.json   counts, losses, speed, memory, versions: `TrainSummary`
+
+A kill loses what came after the last checkpoint (`train.checkpoint_steps`); the next run goes on from there.
+"""
+
+import shutil
+import time
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from drp.artifacts import Appender, explain_os_errors, lock, read_records, write_atomically
+from drp.errors import InputError, TooManyFailures
+from drp.manifest import InputDigest, Manifest, check_unchanged, load_manifest, now, package_versions
+from drp.progress import report, say
+from drp.rundir import RunDir
+from drp.settings import Config
+from drp.stage import RunOptions, failures_path
+from drp.traces import Tokenizer, load_tokenizer
+
+if TYPE_CHECKING:
+    from drp.training.examples import Selection
+    from drp.training.preflight import Preflight
+    from drp.training.summary import TrainDir, TrainSummary
+
+
+def run(config: Config, options: RunOptions = RunOptions()) -> "TrainSummary | None":
+    """Do what is missing of the training. Returns its summary; None for a dry run.
+
+    Raises InputError for a missing or changed input, TooManyFailures after everything was written.
+    """
+    from drp.training.summary import TrainDir
+
+    source, folder = _locate(config, options)
+    _check_input(source)
+    if options.dry_run:
+        selection, _ = _select(config, options)
+        report(f"train would use {selection.counts().describe()} -> {folder.root}")
+        return None
+    with lock(folder.root):
+        manifest = _open_manifest(config, options, source, folder)
+        summary = load_summary(folder.summary) if manifest.state == "complete" else None
+        if summary is None:
+            summary = _finish(config, options, manifest, TrainDir(folder.root))
+    report(f"train: {summary.counts.describe()} -> {folder.root}")
+    report(f"train: {summary.describe()}")
+    _check_failures(summary, folder, config.max_failures)
+    return summary
+
+
+def preview(config: Config, options: RunOptions = RunOptions()) -> "Preflight":
+    """What would be trained on, checked; nothing is written."""
+    from drp.training.preflight import inspect_examples
+
+    _check_input(_locate(config, options)[0])
+    selection, tokenizer = _select(config, options)
+    return inspect_examples(selection, tokenizer, config.train)
+
+
+def load_summary(path: Path) -> "TrainSummary | None":
+    from drp.training.summary import TrainSummary
+
+    if not path.exists():
+        return None
+    with explain_os_errors(path):
+        return TrainSummary.model_validate_json(path.read_text())
+
+
+def _locate(config: Config, options: RunOptions) -> "tuple[Path, TrainDir]":
+    from drp.training.summary import TrainDir
+
+    rundir = RunDir(config.run_dir)
+    return options.input or rundir.pruned, TrainDir(options.output or rundir.train)
+
+
+def _check_input(source: Path) -> None:
+    if not source.exists():
+        raise InputError(f"train: {source} is missing; run `drp prune` before, or name the file with --input")
+    manifest = load_manifest(source)
+    if manifest is not None and manifest.state != "complete":
+        raise InputError(
+            f"train: {source} is not complete (its stage `{manifest.stage}` is {manifest.state}); run that first"
+        )
+
+
+def _select(config: Config, options: RunOptions) -> "tuple[Selection, Tokenizer]":
+    """Raises InputError where nothing is left to train on."""
+    from drp.training.examples import Source, select_examples
+
+    source, _ = _locate(config, options)
+    student = config.student
+    tokenizer = load_tokenizer(student.model, student.revision, student.trust_remote_code)
+    records = islice(read_records(source, Source), options.limit)
+    selection = select_examples(records, tokenizer, config.train, config.seed)
+    if not selection.train:
+        raise InputError(f"train: nothing to train on in {source}: {selection.counts().describe()}")
+    return selection, tokenizer
+
+
+def _open_manifest(config: Config, options: RunOptions, source: Path, folder: "TrainDir") -> Manifest:
+    """The manifest to go on with. Unlike a record stage, training depends on the whole input, so its digest is part of
+    the fingerprint."""
+    digest = InputDigest.of(source)
+    fingerprint: dict[str, Any] = {
+        "train": config.train.identity(),
+        "student": config.student.identity(),
+        "seed": config.seed,
+        "limit": options.limit,
+        "input": digest.sha256,
+    }
+    new = Manifest(
+        stage="train",
+        fingerprint=fingerprint,
+        inputs={source.name: digest},
+        versions=package_versions(),
+        started=now(),
+    )
+    if options.overwrite:
+        _remove(folder)
+        return new
+    old = load_manifest(folder.root)
+    if old is None:
+        if folder.adapter.exists() or folder.checkpoints.exists():
+            raise InputError(f"{folder.root}: exists, but nothing says what made it; move it, or use --overwrite")
+        return new
+    check_unchanged(old, new, [], folder.root)
+    return old if old.state == "complete" else new.model_copy(update={"started": old.started, "seconds": old.seconds})
+
+
+def _remove(folder: "TrainDir") -> None:
+    with explain_os_errors(folder.root):
+        for path in (folder.sft, folder.log, folder.summary):
+            path.unlink(missing_ok=True)
+        for path in (folder.checkpoints, folder.adapter, folder.merged):
+            if path.exists():
+                shutil.rmtree(path)
+
+
+def _finish(config: Config, options: RunOptions, manifest: Manifest, folder: "TrainDir") -> "TrainSummary":
+    """Train to the end; leave the manifest as it then is, whatever happens."""
+    manifest.save(folder.root)
+    clock, state, counts = time.monotonic(), "failed", manifest.counts
+    try:
+        summary = _train(config, options, manifest, folder)
+        state, counts = "complete", summary.counts
+    except KeyboardInterrupt:
+        state = "interrupted"
+        raise
+    finally:
+        seconds = manifest.seconds + time.monotonic() - clock
+        update = {"state": state, "counts": counts, "seconds": seconds, "finished": now()}
+        manifest.model_copy(update=update).save(folder.root)
+    return summary
+
+
+def _train(config: Config, options: RunOptions, manifest: Manifest, folder: "TrainDir") -> "TrainSummary":
+    from drp.training.checkpoints import remove_checkpoints
+    from drp.training.examples import write_examples
+    from drp.training.journal import read_log
+    from drp.training.preflight import inspect_examples
+    from drp.training.session import train_student
+    from drp.training.summary import summarize
+
+    selection, tokenizer = _select(config, options)
+    say(inspect_examples(selection, tokenizer, config.train).render())
+    write_examples(folder.sft, selection)
+    with Appender(failures_path(folder.root), truncate=True) as failures:
+        for failure in selection.failures:
+            failures.append(failure)
+    setup = train_student(config, selection, tokenizer, folder)
+    summary = summarize(
+        read_log(folder.log),
+        base_model=config.student.model,
+        counts=selection.counts(),
+        train=len(selection.train),
+        validation=len(selection.validation),
+        setup=setup,
+        fingerprint=manifest.fingerprint,
+    )
+    write_atomically(folder.summary, lambda draft: draft.write_text(summary.model_dump_json(indent=2) + "\n"))
+    remove_checkpoints(folder.checkpoints)
+    return summary
+
+
+def _check_failures(summary: "TrainSummary", folder: "TrainDir", max_failures: float) -> None:
+    counts = summary.counts
+    if not counts.failed:
+        return
+    say(f"train: {counts.failed} records could not be used: {failures_path(folder.root)}")
+    allowed = max_failures * counts.read if max_failures < 1 else max_failures
+    if counts.failed > allowed:
+        raise TooManyFailures(
+            f"train: {counts.failed} of {counts.read} records failed, max_failures allows {max_failures:g}"
+        )

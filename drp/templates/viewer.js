@@ -1,0 +1,233 @@
+"use strict";
+// The trace viewer. All text comes from models and is hostile: it reaches the page through textContent only.
+(() => {
+  const root = document.getElementById("viewer");
+  if (!root) return;
+  const { entries, skills } = JSON.parse(document.getElementById("index").textContent);
+  const list = document.getElementById("list"), space = document.getElementById("space");
+  const pane = document.getElementById("trace"), count = document.getElementById("count");
+  const search = document.getElementById("search"), filter = document.getElementById("filter");
+  const skill = document.getElementById("skill"), order = document.getElementById("order");
+  const HEIGHT = 64, HUES = 8, SPARE_ROWS = 6;
+  const KINDS = {
+    all: ["Everything", () => true],
+    pruned: ["Pruned traces", (e) => e.kind === "pruned"],
+    steps: ["Steps, not yet pruned", (e) => e.kind === "steps"],
+    trace: ["Traces, not yet decomposed", (e) => e.kind === "trace"],
+    longer: ["Pruned traces that grew", (e) => e.kind === "pruned" && saving(e) !== null && saving(e) <= 0],
+    failed: ["Failed", (e) => e.kind === "failed"],
+    lost: ["Wrong after pruning", (e) => e.kind === "lost"],
+    gained: ["Right only after pruning", (e) => e.kind === "gained"],
+  };
+  const ORDERS = {
+    file: ["As in the files", (a, b) => rank(a) - rank(b)],
+    saved: ["Largest saving", (a, b) => (saving(b) ?? -Infinity) - (saving(a) ?? -Infinity)],
+    share: ["Largest share saved", (a, b) => share(b) - share(a)],
+    least: ["Smallest share saved", (a, b) => share(a) - share(b)],
+    long: ["Longest", (a, b) => (b.before ?? 0) - (a.before ?? 0)],
+  };
+  const hues = new Map(skills.map((name, index) => [name, `var(--skill-${index % HUES})`]));
+  const chunks = new Map();
+  let shown = entries, selected = null;
+
+  for (const entry of entries) entry.text = `${entry.id}\n${entry.question}`.toLowerCase();
+
+  function rank(entry) {
+    return ["pruned", "steps", "trace", "lost", "gained", "failed"].indexOf(entry.kind);
+  }
+  function saving(entry) {
+    return entry.before == null || entry.after == null ? null : entry.before - entry.after;
+  }
+  function share(entry) {
+    return entry.before ? (saving(entry) ?? NaN) / entry.before || 0 : 0;
+  }
+  function make(tag, className, text) {
+    const element = document.createElement(tag);
+    if (className) element.className = className;
+    if (text != null) element.textContent = clean(text);
+    return element;
+  }
+  // Control characters show as their picture instead of doing whatever they do.
+  function clean(text) {
+    return String(text).replace(/[\u0000-\u0008\u000b-\u001f\u007f]/g, (c) => (c === "\u007f" ? "\u2421" : String.fromCharCode(0x2400 + c.charCodeAt(0))))
+      .replace(/[\u202a-\u202e\u2066-\u2069]/g, "\u2426");
+  }
+  function number(value) {
+    return value == null ? "?" : value.toLocaleString("en-US");
+  }
+  function percent(entry) {
+    if (saving(entry) === null || !entry.before) return "";
+    const change = Math.round((100 * (entry.after - entry.before)) / entry.before);
+    return `${change < 0 ? "\u2212" : change > 0 ? "+" : ""}${Math.abs(change)}%`;
+  }
+  function tokens(entry) {
+    if (entry.after == null) return entry.before == null ? "" : `${number(entry.before)} tokens`;
+    return `${number(entry.before)} \u2192 ${number(entry.after)}`;
+  }
+
+  function fill(select, options) {
+    for (const [value, label] of options) {
+      const option = make("option", "", label);
+      option.value = value;
+      select.append(option);
+    }
+  }
+  function update() {
+    const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const belongs = KINDS[filter.value][1];
+    shown = entries.filter((entry) =>
+      belongs(entry) && (!skill.value || entry.skills.includes(Number(skill.value))) && words.every((word) => entry.text.includes(word)));
+    shown.sort(ORDERS[order.value][1]);
+    count.textContent = `${number(shown.length)} of ${number(entries.length)}`;
+    space.style.height = `${shown.length * HEIGHT}px`;
+    list.scrollTop = 0;
+    draw();
+    if (!shown.includes(selected)) select(shown[0] ?? null);
+  }
+  // Only the rows in view exist.
+  function draw() {
+    const first = Math.max(0, Math.floor(list.scrollTop / HEIGHT) - SPARE_ROWS);
+    const last = Math.min(shown.length, Math.ceil((list.scrollTop + list.clientHeight) / HEIGHT) + SPARE_ROWS);
+    const rows = [];
+    for (let place = first; place < last; place++) rows.push(row(shown[place], place));
+    space.replaceChildren(...rows);
+    const active = shown.indexOf(selected);
+    if (active >= first && active < last) list.setAttribute("aria-activedescendant", `entry-${active}`);
+    else list.removeAttribute("aria-activedescendant");
+  }
+  function row(entry, place) {
+    const element = make("div", "entry");
+    element.id = `entry-${place}`;
+    element.setAttribute("role", "option");
+    element.setAttribute("aria-selected", String(entry === selected));
+    element.setAttribute("aria-setsize", String(shown.length));
+    element.setAttribute("aria-posinset", String(place + 1));
+    element.style.top = `${place * HEIGHT}px`;
+    const top = make("div", "top");
+    top.append(make("span", "name", entry.id), make("span", entry.kind === "failed" || entry.kind === "lost" ? "wrong" : "", label(entry)));
+    element.append(top, make("div", "question", entry.question));
+    element.addEventListener("click", () => select(entry));
+    return element;
+  }
+  function label(entry) {
+    return { failed: "failed", lost: "now wrong", gained: "now right" }[entry.kind] ?? (percent(entry) || tokens(entry));
+  }
+  function select(entry, scroll) {
+    selected = entry;
+    if (entry && scroll) {
+      const top = shown.indexOf(entry) * HEIGHT;
+      if (top < list.scrollTop) list.scrollTop = top;
+      else if (top + HEIGHT > list.scrollTop + list.clientHeight) list.scrollTop = top + HEIGHT - list.clientHeight;
+    }
+    draw();
+    show(entry);
+  }
+
+  // A chunk is gzipped JSON in base64: unpacked when one of its traces is first looked at.
+  async function unpack(number) {
+    const packed = atob(document.getElementById(`chunk-${number}`).textContent);
+    const bytes = Uint8Array.from(packed, (character) => character.charCodeAt(0));
+    return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).json();
+  }
+  async function load(entry) {
+    if (entry.chunk == null) return null;
+    if (!chunks.has(entry.chunk)) chunks.set(entry.chunk, unpack(entry.chunk));
+    return (await chunks.get(entry.chunk))[entry.place];
+  }
+  async function show(entry) {
+    if (!entry) {
+      pane.replaceChildren(make("p", "meta", "Nothing matches."));
+      return;
+    }
+    const detail = await load(entry).catch((error) => ({ question: `This browser could not unpack the trace: ${error.message}` }));
+    if (entry !== selected) return; // another one was chosen in the meantime
+    pane.replaceChildren(make("h3", "", entry.id));
+    pane.scrollTop = 0;
+    if (!detail) {
+      pane.append(make("p", "meta", "The text of this one is not in the page; `drp view` shows it."));
+      return;
+    }
+    if (detail.question) pane.append(make("p", "question prose", detail.question));
+    const meta = make("div", "meta");
+    if (tokens(entry)) meta.append(make("span", "", `${tokens(entry)} ${percent(entry)}`));
+    if (detail.answer != null) meta.append(make("span", "", `gold ${detail.answer}`));
+    if (detail.predicted != null) meta.append(verdict(detail));
+    if (detail.teacher) meta.append(make("span", "", `teacher ${detail.teacher}`));
+    pane.append(meta);
+    if (detail.error) pane.append(failure(detail));
+    if (detail.responses) pane.append(columns(...detail.responses.map(response)));
+    else if (detail.pruned != null) pane.append(columns(original(detail), pruned(detail)));
+    else if (detail.steps || detail.thinking) pane.append(original(detail));
+  }
+  function verdict(detail) {
+    const state = detail.correct === null ? ["", "not graded"] : detail.correct ? ["right", "right"] : ["wrong", "wrong"];
+    return make("span", state[0], `answered ${detail.predicted ?? "nothing"}, ${state[1]}`);
+  }
+  function columns(...parts) {
+    const element = make("div", "columns");
+    element.append(...parts);
+    return element;
+  }
+  function original(detail) {
+    const element = make("div");
+    element.append(make("h4", "", "Original"));
+    if (detail.steps) element.append(...detail.steps.map(step));
+    else element.append(make("p", "prose", detail.thinking));
+    if (detail.summary) element.append(make("p", "prose summary", detail.summary));
+    return element;
+  }
+  function step([text, name, action, replacement]) {
+    const element = make("div", "step");
+    if (name) element.style.setProperty("--hue", hues.get(name) ?? "var(--line)");
+    const tags = make("div", "tags");
+    if (name) tags.append(make("span", "skill", name));
+    if (action) tags.append(make("span", `action ${action}`, action));
+    const gone = action && action !== "keep";
+    element.append(tags, make(gone ? "del" : "p", "prose", text.trim()));
+    if (replacement) element.append(make("ins", "prose", replacement));
+    return element;
+  }
+  function pruned(detail) {
+    const element = make("div");
+    element.append(make("h4", "", "Pruned"), make("p", "prose", detail.pruned));
+    if (detail.pruned_summary) element.append(make("p", "prose summary", detail.pruned_summary));
+    return element;
+  }
+  function response(sample) {
+    const element = make("div");
+    element.append(make("h4", "", `${sample.model}, ${number(sample.tokens)} tokens`), verdict(sample), make("p", "prose summary", sample.text));
+    return element;
+  }
+  function failure(detail) {
+    const element = make("div", "step");
+    element.append(make("p", "prose wrong", `${detail.stage}: ${detail.error}, after ${detail.attempts} attempts`), make("p", "prose", detail.message));
+    if (detail.raw) element.append(make("h4", "", "Last reply"), make("pre", "", detail.raw));
+    return element;
+  }
+
+  fill(filter, Object.entries(KINDS).filter(([, [, belongs]]) => entries.some(belongs)).map(([value, [name]]) => [value, name]));
+  fill(order, Object.entries(ORDERS).map(([value, [name]]) => [value, name]));
+  fill(skill, [["", "Any"], ...skills.slice(0, 200).map((name, place) => [place, name])]);
+  let waiting = 0;
+  search.addEventListener("input", () => {
+    clearTimeout(waiting);
+    waiting = setTimeout(update, 60);
+  });
+  for (const control of [filter, skill, order]) control.addEventListener("change", update);
+  let drawing = false;
+  list.addEventListener("scroll", () => {
+    if (drawing) return;
+    drawing = true;
+    requestAnimationFrame(() => { drawing = false; draw(); });
+  });
+  list.addEventListener("keydown", (event) => {
+    const moves = { ArrowDown: 1, ArrowUp: -1, PageDown: 8, PageUp: -8, Home: -Infinity, End: Infinity };
+    if (!(event.key in moves) || !shown.length) return;
+    event.preventDefault();
+    const place = Math.min(shown.length - 1, Math.max(0, shown.indexOf(selected) + moves[event.key]));
+    select(shown[place], true);
+  });
+  addEventListener("resize", draw);
+  update();
+  root.dataset.ready = "true";
+})();

@@ -1,0 +1,153 @@
+"""The files of one training, and its `summary.json`."""
+
+import resource
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from drp.manifest import Counts, package_versions
+from drp.training.journal import LogLine
+
+
+@dataclass(frozen=True)
+class TrainDir:
+    root: Path
+
+    @property
+    def sft(self) -> Path:
+        return self.root / "sft.jsonl"
+
+    @property
+    def log(self) -> Path:
+        return self.root / "log.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.root / "checkpoints"
+
+    @property
+    def adapter(self) -> Path:
+        return self.root / "adapter"
+
+    @property
+    def merged(self) -> Path:
+        return self.root / "merged"
+
+    @property
+    def summary(self) -> Path:
+        return self.root / "summary.json"
+
+
+class Setup(BaseModel):
+    """How this machine trained."""
+
+    device: str
+    """`cpu`, or the GPU's name."""
+    precision: str
+    """`bf16`, `fp16` or `fp32`."""
+    padding_free: bool
+    """Whether the examples of a batch lay side by side without padding."""
+    trained_weights: int
+    total_weights: int
+    """Those of the adapter included."""
+
+
+class TrainSummary(BaseModel):
+    """What was trained, on what, and how it went."""
+
+    base_model: str
+    counts: Counts
+    """written: used, for training or validation."""
+    train: int
+    """Examples trained on."""
+    validation: int
+    """Examples set aside for the validation loss."""
+    steps: int
+    """Optimizer steps."""
+    epochs: float
+    first_loss: float
+    """Of the first optimizer step, in nats a response token."""
+    last_loss: float
+    """Mean over the last tenth of the steps."""
+    validation_loss_before: float | None
+    """Of the untrained student; None where nothing was set aside."""
+    validation_loss: float | None
+    tokens: int
+    """Trained on, over all epochs, prompts included and padding not."""
+    response_tokens: int
+    """Those that carried loss."""
+    seconds: float
+    """Working time of optimizer steps, validations and checkpoints, over all runs that it took."""
+    tokens_per_s: float
+    response_tokens_per_s: float
+    peak_rss_mib: int
+    """Highest memory of the process that finished the training."""
+    peak_gpu_mib: int | None
+    """None without a GPU."""
+    setup: Setup
+    fingerprint: dict[str, Any]
+    versions: dict[str, str]
+
+    def describe(self) -> str:
+        validation = "" if self.validation_loss is None else f", validation {self.validation_loss:.4f}"
+        return (
+            f"{self.steps} steps over {self.train} examples, loss {self.first_loss:.4f} -> {self.last_loss:.4f}"
+            f"{validation}; {self.seconds:.0f} s, {self.tokens_per_s:,.0f} tokens/s, "
+            f"{self.response_tokens_per_s:,.0f} of them response"
+        )
+
+
+def summarize(
+    lines: list[LogLine],
+    *,
+    base_model: str,
+    counts: Counts,
+    train: int,
+    validation: int,
+    setup: Setup,
+    fingerprint: dict[str, Any],
+) -> TrainSummary:
+    """Read a finished training off its log."""
+    steps = [line for line in lines if line.loss is not None]
+    losses = [line.loss for line in steps if line.loss is not None]
+    validations = [line.validation_loss for line in lines if line.validation_loss is not None]
+    tail = losses[-max(1, len(losses) // 10) :]
+    tokens = sum(line.n_tokens or 0 for line in steps)
+    response_tokens = sum(line.n_response_tokens or 0 for line in steps)
+    seconds = lines[-1].seconds
+    return TrainSummary(
+        base_model=base_model,
+        counts=counts,
+        train=train,
+        validation=validation,
+        steps=steps[-1].step,
+        epochs=steps[-1].epoch,
+        first_loss=losses[0],
+        last_loss=sum(tail) / len(tail),
+        validation_loss_before=validations[0] if validations else None,
+        validation_loss=validations[-1] if validations else None,
+        tokens=tokens,
+        response_tokens=response_tokens,
+        seconds=seconds,
+        tokens_per_s=round(tokens / seconds, 1),
+        response_tokens_per_s=round(response_tokens / seconds, 1),
+        peak_rss_mib=_peak_rss_mib(),
+        peak_gpu_mib=_peak_gpu_mib(),
+        setup=setup,
+        fingerprint=fingerprint,
+        versions=package_versions(),
+    )
+
+
+def _peak_rss_mib() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak >> 20 if sys.platform == "darwin" else peak >> 10  # bytes there, KiB here
+
+
+def _peak_gpu_mib() -> int | None:
+    import torch
+
+    return torch.cuda.max_memory_allocated() >> 20 if torch.cuda.is_available() else None

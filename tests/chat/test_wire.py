@@ -1,0 +1,80 @@
+"""Small readings: waits, durations, errors, keys."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from drp.chat.base import Message
+from drp.chat.wire import Key, count_roughly, find_text, read_duration, read_error, read_retry_after
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"Retry-After": "20"}, 20),
+        ({"retry-after": "1.5"}, 1.5),
+        ({"Retry-After": "-3"}, 0),
+        ({"retry-after-ms": "250", "Retry-After": "20"}, 0.25),
+        ({"Retry-After": "Wed, 21 Oct 2026 07:28:30 GMT"}, 30),
+        ({"Retry-After": "Wed, 21 Oct 2026 07:00:00 GMT"}, 0),
+        ({"Retry-After": "soon"}, None),
+        ({}, None),
+    ],
+)
+def test_a_wait_is_read_in_each_of_its_forms(headers: dict[str, str], seconds: float | None) -> None:
+    assert read_retry_after(headers, now=datetime(2026, 10, 21, 7, 28, tzinfo=UTC)) == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("6m0s", 360),
+        ("17ms", 0.017),
+        ("1.5s", 1.5),
+        ("1h2m3s", 3723),
+        ("2m59.56s", 179.56),
+        ("20", 20),
+        ("", None),
+        ("1d", None),
+        ("5s!", None),
+    ],
+)
+def test_a_duration_is_read_in_each_of_its_forms(text: str, seconds: float | None) -> None:
+    assert read_duration(text) == (None if seconds is None else pytest.approx(seconds))
+
+
+@pytest.mark.parametrize(
+    ("body", "codes", "message"),
+    [
+        (
+            '{"error": {"message": "no\\n such", "code": "model_not_found", "type": "x"}}',
+            {"model_not_found", "x"},
+            "no such",
+        ),
+        ('{"error": {"message": "m", "code": 404, "status": "NOT_FOUND"}}', {"NOT_FOUND"}, "m"),
+        ('{"error": {"message": "m", "details": [{"reason": "API_KEY_INVALID"}]}}', {"API_KEY_INVALID"}, "m"),
+        ('{"error": "plain"}', set(), "plain"),
+        ("<html>502</html>", set(), "<html>502</html>"),
+        ('{"detail": 1}', set(), '{"detail": 1}'),
+        ("[]", set(), "[]"),
+        ("", set(), ""),
+    ],
+)
+def test_an_error_body_is_read_whatever_it_is(body: str, codes: set[str], message: str) -> None:
+    assert read_error(body.encode()) == (codes, message)
+
+
+def test_a_key_is_scrubbed_and_never_shown() -> None:
+    key = Key("sk-0123456789", "OPENAI_API_KEY")
+    assert key.scrub("bad key sk-0123456789!") == "bad key ***!"
+    assert "0123456789" not in repr(key)
+    assert Key("x", "K").scrub("extra") == "extra"
+
+
+def test_half_an_emoji_does_not_spoil_a_reply() -> None:
+    assert find_text("ok \ud83d") == "ok ?"
+    assert find_text(None) == ""
+
+
+def test_tokens_of_other_scripts_are_not_underestimated() -> None:
+    assert count_roughly([Message("user", "数" * 100)], 3) >= 100

@@ -1,0 +1,82 @@
+"""What a teacher's server may do instead of answering, scripted or by chance.
+
+    script(RATE_LIMIT, None, HANG)              the first request meets a 429, the second an answer, the third a hang
+    chance({RATE_LIMIT: 0.2, CUT: 0.2}, seed)   each request by its own content, so that order changes nothing
+
+After the last fault of a script come answers.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+Kind = Literal["status", "hang", "reset", "cut", "empty", "no_choices", "refusal", "content_filter", "length"]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """status, code: the HTTP status and the provider's error code, for the kind `status`.
+
+    retry_after, retry_after_ms: headers, as sent. echo_key: the error's text repeats the caller's key, as some do.
+    """
+
+    kind: Kind
+    status: int = 200
+    code: str = ""
+    retry_after: str | None = None
+    retry_after_ms: str | None = None
+    echo_key: bool = False
+
+    def after(self, seconds: float | str) -> "Fault":
+        """The same fault with a Retry-After header, in seconds or as an HTTP date."""
+        return replace(self, retry_after=str(seconds))
+
+
+RATE_LIMIT = Fault("status", 429, "rate_limit_exceeded")
+QUOTA = Fault("status", 429, "insufficient_quota")
+SERVER_ERROR = Fault("status", 500, "server_error")
+UNAVAILABLE = Fault("status", 503, "overloaded")
+UNAUTHORIZED = Fault("status", 401, "invalid_api_key", echo_key=True)
+FORBIDDEN = Fault("status", 403, "permission_denied", echo_key=True)
+UNKNOWN_MODEL = Fault("status", 404, "model_not_found")
+TOO_LONG = Fault("status", 400, "context_length_exceeded")
+BLOCKED_PROMPT = Fault("status", 400, "content_filter")
+BAD_PARAMETER = Fault("status", 400, "unsupported_value")
+HANG = Fault("hang")
+RESET = Fault("reset")
+CUT = Fault("cut")
+EMPTY = Fault("empty")
+NO_CHOICES = Fault("no_choices")
+REFUSAL = Fault("refusal")
+CONTENT_FILTER = Fault("content_filter")
+LENGTH = Fault("length")
+
+Pick = Callable[[str, int], Fault | None]
+"""Given a hash of the request's messages and how often they were seen before: the fault, or None to answer."""
+
+
+def script(*faults: Fault | None) -> Pick:
+    """One fault (or None) a request in the order of arrival; answers after the last."""
+    rest = iter(faults)
+    return lambda _content, _seen: next(rest, None)
+
+
+def always(fault: Fault) -> Pick:
+    return lambda _content, _seen: fault
+
+
+def chance(shares: Mapping[Fault, float] | Iterable[tuple[Fault, float]], seed: int = 0) -> Pick:
+    """Each fault with its share of the requests. The same messages at the same try meet the same fault."""
+    table = list(shares.items() if isinstance(shares, Mapping) else shares)
+
+    def pick(content: str, seen: int) -> Fault | None:
+        digest = hashlib.sha256(f"{seed} {content} {seen}".encode()).digest()
+        draw = int.from_bytes(digest[:8], "big") / 2**64
+        for fault, share in table:
+            draw -= share
+            if draw < 0:
+                return fault
+        return None
+
+    return pick

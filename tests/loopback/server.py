@@ -1,0 +1,160 @@
+"""A teacher on 127.0.0.1: a real HTTP server that speaks OpenAI's and Gemini's REST shapes.
+
+It runs in a thread of its own:
+
+    with LoopbackServer(answer=lambda messages: "42", latency_s=0.01) as server:
+        ... server.openai_url, server.gemini_url
+    server.requests, server.n_completed
+"""
+
+import asyncio
+import hashlib
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from aiohttp import web
+
+from tests.loopback.faults import Fault, Pick, script
+from tests.loopback.shapes import GeminiShape, OpenAIShape, Question, Shape
+
+Answer = Callable[[list[tuple[str, str]]], str]
+"""Messages as (role, text) pairs in, the teacher's text out."""
+
+
+@dataclass
+class Request:
+    """One request as it arrived. completed: a whole reply went out, which is what a provider charges for."""
+
+    path: str
+    headers: dict[str, str]
+    body: dict[str, Any]
+    question: Question
+    fault: Fault | None
+    arrived: float
+    """time.monotonic() at the arrival."""
+    completed: bool = False
+
+
+class LoopbackServer:
+    """answer: what the teacher says. latency_s: how long it takes. faults: what goes wrong, in order or by a Pick.
+
+    headers: sent with every answer, for example x-ratelimit-*; a callable is asked each time. record: keep `requests`.
+    """
+
+    def __init__(
+        self,
+        answer: Answer = lambda messages: "ok",
+        *,
+        latency_s: float = 0.0,
+        faults: Iterable[Fault | None] | Pick = (),
+        headers: Mapping[str, str] | Callable[[], Mapping[str, str]] | None = None,
+        record: bool = True,
+        port: int = 0,
+    ) -> None:
+        self.answer, self.latency_s, self.port = answer, latency_s, port
+        self.pick = faults if callable(faults) else script(*faults)
+        self.requests: list[Request] = []
+        self.n_completed = 0
+        self.n_in_flight = 0
+        self.max_in_flight = 0
+        self._headers, self._record = headers, record
+        self._seen: Counter[str] = Counter()
+        self.ready = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = threading.Thread(target=self._run, name="loopback", daemon=True)
+
+    @property
+    def openai_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    @property
+    def gemini_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        if not self.ready.wait(10):
+            raise RuntimeError("the loopback server did not start")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        assert self._loop
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(10)
+
+    def _run(self) -> None:
+        asyncio.run(self.serve())
+
+    async def serve(self) -> None:
+        """Serve until stopped."""
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        app = web.Application(client_max_size=1 << 28)
+        app.router.add_post("/v1/chat/completions", lambda request: self._reply(request, OpenAIShape()))
+        app.router.add_post("/v1beta/{model:.*}", lambda request: self._reply(request, GeminiShape()))
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handle_signals=False)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", self.port, backlog=4096)
+        await site.start()
+        self.port = runner.addresses[0][1]
+        self.ready.set()
+        await self._stop.wait()
+        await runner.cleanup()
+
+    async def _reply(self, http: web.Request, shape: Shape) -> web.StreamResponse:
+        raw = await http.read()
+        body = json.loads(raw)
+        question = shape.read(http.path, body)
+        fault = self._draw(question)
+        request = Request(http.path, dict(http.headers), body, question, fault, time.monotonic())
+        if self._record:
+            self.requests.append(request)
+        self.n_in_flight += 1
+        self.max_in_flight = max(self.max_in_flight, self.n_in_flight)
+        try:
+            if self.latency_s:
+                await asyncio.sleep(self.latency_s)
+            return await self._finish(http, shape, request)
+        finally:
+            self.n_in_flight -= 1
+
+    def _draw(self, question: Question) -> Fault | None:
+        content = hashlib.sha256(repr(question.messages).encode()).hexdigest()
+        self._seen[content] += 1
+        return self.pick(content, self._seen[content] - 1)
+
+    async def _finish(self, http: web.Request, shape: Shape, request: Request) -> web.StreamResponse:
+        fault = request.fault
+        if fault and fault.kind == "status":
+            return _fail(shape, fault, http)
+        if fault and fault.kind == "hang":
+            await self._stop.wait()
+        if fault and fault.kind in ("hang", "reset"):
+            if http.transport:
+                http.transport.abort()
+            return web.Response()
+        text = "" if fault and fault.kind == "empty" else self.answer(request.question.messages)
+        data = json.dumps(shape.answer(request.question, text, fault)).encode()
+        if fault and fault.kind == "cut":
+            data = data[: len(data) // 2]
+        else:
+            request.completed = True
+            self.n_completed += 1
+        headers = self._headers() if callable(self._headers) else self._headers
+        return web.Response(body=data, content_type="application/json", headers=headers)
+
+
+def _fail(shape: Shape, fault: Fault, http: web.Request) -> web.Response:
+    key = http.headers.get("Authorization", "") + http.headers.get("x-goog-api-key", "")
+    message = f"loopback says {fault.code}" + (f" for the key {key.removeprefix('Bearer ')}" if fault.echo_key else "")
+    headers = {"Retry-After": fault.retry_after, "retry-after-ms": fault.retry_after_ms}
+    return web.json_response(
+        shape.error(fault, message),
+        status=fault.status,
+        headers={name: value for name, value in headers.items() if value is not None},
+    )

@@ -1,0 +1,126 @@
+"""A real Chromium, driven over its DevTools protocol.
+
+async with open_browser() as browser:
+    page = await browser.open(path)
+    assert await page.evaluate("document.title") == "..."
+    assert page.errors == []
+"""
+
+import asyncio
+import base64
+import json
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+CHROMIUM = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
+)
+
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--hide-scrollbars",
+    "--remote-debugging-port=0",
+]
+
+
+class Page:
+    """One tab. errors: what reached the console as an error, exceptions and refused resources among it."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self._socket = socket
+        self._number = 0
+        self.errors: list[str] = []
+        self.requests: list[str] = []
+
+    async def call(self, method: str, **params: Any) -> dict[str, Any]:
+        self._number += 1
+        await self._socket.send_json({"id": self._number, "method": method, "params": params})
+        while True:
+            message = json.loads((await self._socket.receive(timeout=120)).data)
+            if message.get("id") == self._number:
+                assert "error" not in message, message
+                return message["result"]
+            self._note(message)
+
+    def _note(self, message: dict[str, Any]) -> None:
+        params = message.get("params", {})
+        if message["method"] == "Runtime.exceptionThrown":
+            self.errors.append(json.dumps(params["exceptionDetails"])[:500])
+        elif message["method"] == "Runtime.consoleAPICalled" and params["type"] in ("error", "assert"):
+            self.errors.append(json.dumps(params["args"])[:500])
+        elif message["method"] == "Log.entryAdded" and params["entry"]["level"] == "error":
+            self.errors.append(params["entry"]["text"])
+        elif message["method"] == "Network.requestWillBeSent":
+            self.requests.append(params["request"]["url"])
+
+    async def evaluate(self, expression: str) -> Any:
+        """The value of a JavaScript expression, awaited where it is a promise."""
+        found = await self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
+        assert "exceptionDetails" not in found, found["exceptionDetails"]
+        return found["result"].get("value")
+
+    async def visit(self, path: Path, ready: str = "document.readyState === 'complete'") -> None:
+        for domain in ("Runtime", "Log", "Page", "Network"):
+            await self.call(f"{domain}.enable")
+        await self.call("Page.navigate", url=path.resolve().as_uri())
+        for _ in range(600):
+            if await self.evaluate(f"location.protocol === 'file:' && {ready}"):
+                return
+            await asyncio.sleep(0.05)
+        raise TimeoutError(f"{path} did not get ready: {self.errors}")
+
+    async def look(self, width: int, height: int, dark: bool = False) -> None:
+        """A screen of so many CSS pixels, in light or dark."""
+        await self.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
+        )
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        await self.call("Emulation.setEmulatedMedia", features=[scheme])
+
+    async def screenshot(self, path: Path) -> None:
+        shot = await self.call("Page.captureScreenshot", format="png")
+        path.write_bytes(base64.b64decode(shot["data"]))
+
+
+@asynccontextmanager
+async def open_page() -> AsyncIterator[Page]:
+    """A tab of a fresh browser, which goes with it."""
+    assert CHROMIUM is not None
+    profile = Path(tempfile.mkdtemp())
+    process = await asyncio.create_subprocess_exec(
+        CHROMIUM, *FLAGS, f"--user-data-dir={profile}", "about:blank", stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+        port = await _wait_for_port(profile / "DevToolsActivePort")
+        async with aiohttp.ClientSession() as session:
+            async with session.get(f"http://127.0.0.1:{port}/json/list") as answer:
+                tabs = await answer.json(content_type=None)
+            address = next(tab["webSocketDebuggerUrl"] for tab in tabs if tab["type"] == "page")
+            async with session.ws_connect(address, max_msg_size=0) as socket:
+                yield Page(socket)
+    finally:
+        process.terminate()
+        await process.wait()
+        shutil.rmtree(profile, ignore_errors=True)
+
+
+async def _wait_for_port(path: Path) -> int:
+    for _ in range(600):
+        if path.exists() and (lines := path.read_text().split()):
+            return int(lines[0])
+        await asyncio.sleep(0.1)
+    raise TimeoutError("Chromium did not start")

@@ -1,0 +1,224 @@
+"""Revisions read from replies, and steps put together again."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from drp.records import Action, Edit, Step
+from drp.teachers.checks import check_edits
+from drp.teachers.replies.assembly import assemble
+from drp.teachers.replies.formats import BadReply, Draft, Part
+from drp.teachers.replies.spans import SpansFormat
+from drp.teachers.replies.text import TextFormat
+
+
+def make_steps(*texts: str) -> list[Step]:
+    steps, position = [], 0
+    for text in texts:
+        steps.append(Step(text=text, skill="Addition", start=position, end=position + len(text)))
+        position += len(text)
+    return steps
+
+
+STEPS = make_steps("First, 5 * 8 = 40. ", "Hmm, wait.\n\n", "Then 14 are eaten, ", "so 40 - 14 = 26. ", "It is 26.")
+PART = Part(STEPS, 0, is_last=True)
+LIST = """\
+Step 1: SINGLE-STEP COMPRESS: 5 * 8 = 40.
+Step 2: DELETE
+Steps 3-4: MULTI-STEP COMPRESS: 40 - 14 = 26.
+Step 5: KEEP
+"""
+THINKING = "=== PRUNED THINKING ===\n5 * 8 = 40, and 40 - 14 = 26.\n\nIt is 26.\n"
+ANSWER = "=== PRUNED ANSWER ===\nSo **26**."
+SPANS = "1 REWRITE: 5 * 8 = 40.\n2 DELETE\n3-4 MERGE: 40 - 14 = 26.\n5 KEEP\n"
+EDITS = [
+    ("rewrite", [0], "5 * 8 = 40."),
+    ("delete", [1], ""),
+    ("merge", [2, 3], "40 - 14 = 26."),
+    ("keep", [4], "It is 26."),
+]
+
+
+def plain(draft: Draft) -> list[tuple[str, list[int], str]]:
+    return [(edit.action.value, edit.sources, edit.text) for edit in draft.edits]
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [
+        LIST,
+        "My revision:\n\n" + LIST.replace("\n", "\n\n"),
+        LIST.replace("Step 1: SINGLE-STEP COMPRESS:", "1. **SINGLE-STEP COMPRESS**:").replace("Step 2:", "2."),
+        LIST.replace("Step 1: SINGLE-STEP COMPRESS: ", "**Step 1: SINGLE-STEP COMPRESS**\nRevised: "),
+        LIST.replace("DELETE", "DELETE: This step is now included in the previous one.\nIt repeats."),
+        LIST.replace("Step 5: KEEP", "Step 5: KEEP (needed and concise)"),
+        LIST.replace("Steps 3-4:", "Steps 3 and 4:").replace("MULTI-STEP COMPRESS: 40", "MULTI-STEP COMPRESS:\n40"),
+        LIST.replace("Steps 3-4: MULTI-STEP COMPRESS", "### Step 3, Step 4 – MERGE"),
+        LIST.replace("MULTI-STEP", "SINGLE-STEP"),
+        LIST.replace("SINGLE-STEP COMPRESS", "SINGLE STEP COMPRESS").replace("Step 2: DELETE", "- Step 2: [DELETE]"),
+    ],
+)
+def test_all_four_actions_are_read_from_text(listed: str) -> None:
+    draft = TextFormat().read_revision(f"{listed}\n{THINKING}{ANSWER}", PART)
+    assert plain(draft) == EDITS
+    assert draft.thinking.strip() == "5 * 8 = 40, and 40 - 14 = 26.\n\nIt is 26."
+    assert draft.summary == "So **26**."
+
+
+@pytest.mark.parametrize(
+    "marker", ["## PRUNED THINKING", "**PRUNED THINKING**", "PRUNED THINKING:", "[PRUNED THINKING]"]
+)
+def test_markers_may_be_decorated(marker: str) -> None:
+    reply = f"{LIST}\n{THINKING}{ANSWER}".replace("=== PRUNED THINKING ===", marker)
+    assert plain(TextFormat().read_revision(reply, PART)) == EDITS
+
+
+def test_a_final_answer_heading_of_the_students_is_not_a_marker() -> None:
+    reply = f"{LIST}\n{THINKING}**Final Answer**\n26\n{ANSWER}"
+    assert TextFormat().read_revision(reply, PART).thinking.strip().endswith("**Final Answer**\n26")
+
+
+@pytest.mark.parametrize(
+    "answer", ["UNCHANGED", "unchanged".upper() + ".", "**UNCHANGED**", "UNCHANGED\n\nHope it helps!"]
+)
+def test_an_unchanged_answer_is_none(answer: str) -> None:
+    assert TextFormat().read_revision(f"{LIST}{THINKING}=== PRUNED ANSWER ===\n{answer}", PART).summary is None
+    assert SpansFormat().read_revision(f"{SPANS}ANSWER: {answer}", PART).summary is None
+
+
+def test_a_part_that_is_not_the_last_has_no_answer() -> None:
+    part = Part(STEPS, 0, is_last=False)
+    for reply in (f"{LIST}\n{THINKING}", f"{LIST}\n{THINKING}{ANSWER}"):
+        assert TextFormat().read_revision(reply, part).summary is None
+    assert SpansFormat().read_revision(SPANS, part).summary is None
+
+
+@pytest.mark.parametrize(
+    ("reply", "problem"),
+    [
+        (
+            LIST,
+            "exactly once, after the list of actions, the line '=== PRUNED THINKING ===' and '=== PRUNED ANSWER ==='",
+        ),
+        (LIST + THINKING, "'=== PRUNED ANSWER ==='"),
+        (LIST + "=== PRUNED THINKING ===\n" + ANSWER, "nothing stands under '=== PRUNED THINKING ==='"),
+        (LIST + THINKING + "=== PRUNED ANSWER ===\n", "nothing stands under '=== PRUNED ANSWER ==='"),
+        (LIST + THINKING + THINKING + ANSWER, "exactly once"),
+        (LIST + ANSWER + "\n" + THINKING, "exactly once"),
+        (THINKING + ANSWER, "no line gives a step one of the four actions"),
+        (THINKING + LIST + ANSWER, "no line gives a step one of the four actions"),
+        (LIST.replace("3-4", "4-3") + THINKING + ANSWER, "'4-3' is not a range of steps"),
+        (LIST.replace("3-4", "3-99999999999") + THINKING + ANSWER, "is not a range of steps"),
+        ("I cannot help with that.", "exactly once"),
+        ("", "exactly once"),
+    ],
+)
+def test_text_revisions_without_their_parts_are_refused(reply: str, problem: str) -> None:
+    with pytest.raises(BadReply) as error:
+        TextFormat().read_revision(reply, PART)
+    assert problem in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        SPANS + "ANSWER: So **26**.",
+        SPANS + "**ANSWER:** So **26**.",
+        SPANS + "ANSWER\nSo **26**.",
+        "```\n" + SPANS + "ANSWER: So **26**.\n```",
+        SPANS.replace("MERGE: ", "MERGE:\n").replace("2 DELETE", "**2**: DELETE") + "ANSWER: So **26**.",
+        SPANS.replace("REWRITE", "SINGLE-STEP COMPRESS").replace("MERGE", "MULTI-STEP COMPRESS") + "ANSWER: So **26**.",
+    ],
+)  # fmt: skip
+def test_all_four_actions_are_read_from_spans(reply: str) -> None:
+    draft = SpansFormat().read_revision(reply, PART)
+    assert plain(draft) == EDITS
+    assert draft.thinking == "5 * 8 = 40.\n\n40 - 14 = 26. It is 26."
+    assert draft.summary == "So **26**."
+
+
+def test_a_part_of_which_nothing_is_left_has_no_thinking() -> None:
+    part = Part(STEPS, 0, is_last=False)
+    text = TextFormat().read_revision("Steps 1-5: DELETE\n=== PRUNED THINKING ===\n", part)
+    assert text.thinking.strip() == SpansFormat().read_revision("1-5 DELETE", part).thinking == ""
+
+
+def test_ranges_of_kept_and_deleted_steps_are_one_edit_each() -> None:
+    draft = SpansFormat().read_revision("1-2 KEEP\n3-5 DELETE\nANSWER UNCHANGED", PART)
+    assert [edit.sources for edit in draft.edits] == [[0], [1], [2], [3], [4]]
+    assert draft.edits[0].text == STEPS[0].text
+
+
+def test_an_answer_of_several_lines_may_hold_anything() -> None:
+    answer = "**Solution:**\n\n1. Add\n2. Keep\n\nANSWER: \\boxed{26}"
+    assert SpansFormat().read_revision(f"{SPANS}ANSWER: {answer}", PART).summary == answer
+
+
+@pytest.mark.parametrize(
+    ("reply", "problem"),
+    [
+        (SPANS, "the last line is missing: 'ANSWER UNCHANGED'"),
+        (SPANS + "ANSWER:", "nothing stands after ANSWER"),
+        (SPANS.replace("2 DELETE\n", "") + "ANSWER UNCHANGED", "steps that have no action: 2"),
+        (SPANS.replace("3-4", "2-4") + "ANSWER UNCHANGED", "steps that have more than one action: 2"),
+        (SPANS.replace("3-4", "3") + "ANSWER UNCHANGED", "steps that have no action: 4"),
+        (SPANS + "6 KEEP\nANSWER UNCHANGED", "steps that do not exist: 6"),
+        (SPANS.replace(" 5 * 8 = 40.", "") + "ANSWER UNCHANGED", "step 1: the new text is missing"),
+        ("ANSWER UNCHANGED", "no line gives a step one of the four actions"),
+        ("Sorry.", "no line gives a step one of the four actions; the reply begins 'Sorry.'"),
+    ],
+)
+def test_spans_revisions_without_their_parts_are_refused(reply: str, problem: str) -> None:
+    with pytest.raises(BadReply) as error:
+        SpansFormat().read_revision(reply, PART)
+    assert problem in str(error.value)
+
+
+def test_numbers_of_a_later_part_are_those_of_the_whole() -> None:
+    part = Part(make_steps("A 1. ", "B 2."), 40, is_last=True)
+    assert SpansFormat().show_steps(part) == "[41] (Addition) A 1.\n[42] (Addition) B 2."
+    assert TextFormat().show_steps(part).startswith("Step 41: A 1.\nSkill: Addition\nStep 42: ")
+    draft = SpansFormat().read_revision("41 DELETE\n42 KEEP\nANSWER UNCHANGED", part)
+    assert [edit.sources for edit in draft.edits] == [[40], [41]]
+    assert draft.thinking == "B 2."
+
+
+def build(texts: list[str], actions: str) -> str:
+    """K keeps, D deletes, R rewrites to 'New.'."""
+    steps = make_steps(*texts)
+    verbs = {"K": Action.KEEP, "D": Action.DELETE, "R": Action.REWRITE}
+    contents = {"K": lambda step: step.text, "D": lambda step: "", "R": lambda step: "New."}
+    edits = [
+        Edit(action=verbs[letter], sources=[index], text=contents[letter](step))
+        for index, (step, letter) in enumerate(zip(steps, actions, strict=True))
+    ]
+    assert check_edits(steps, edits) == []
+    return assemble(steps, edits)
+
+
+@pytest.mark.parametrize(
+    ("texts", "actions", "result"),
+    [
+        (["A b. ", "C d.\n\n", "E f."], "KKK", "A b. C d.\n\nE f."),
+        (["A b. ", "C d.\n\n", "E f."], "KDK", "A b.\n\nE f."),
+        (["A b.\n", "C d. ", "E f."], "KDK", "A b.\nE f."),
+        (["A b. ", "C d. ", "E f."], "KRK", "A b. New. E f."),
+        (["3 +", "4 = 7"], "KK", "3 +4 = 7"),
+        (["3 +", "4 = 7"], "RK", "New. 4 = 7"),
+        (["She has 3, ", "let me see.\n", "and buys 4."], "KDK", "She has 3.\nAnd buys 4."),
+        (["Well, ", "she has 3."], "DK", "She has 3."),
+        (["Well, ", "x is 3."], "DK", "x is 3."),
+        (["She has 3, ", "I think."], "KD", "She has 3. "),
+        (["She has 3, ", "I think, ", "and 4."], "KDK", "She has 3, and 4."),
+        (["A. ", "B."], "DD", ""),
+    ],
+)
+def test_kept_and_changed_steps_join_as_sentences(texts: list[str], actions: str, result: str) -> None:
+    assert build(texts, actions) == result
+
+
+@given(st.lists(st.text(min_size=1), min_size=1, max_size=10))
+@settings(max_examples=100, deadline=None)
+def test_keeping_everything_changes_nothing(texts: list[str]) -> None:
+    texts = [text for text in texts if text.strip() and text == text.lstrip()] or ["a"]
+    assert build(texts, "K" * len(texts)) == "".join(texts)

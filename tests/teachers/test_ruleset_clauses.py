@@ -1,0 +1,106 @@
+"""Where clauses end, what they do, which skill they show, and which numbers they state."""
+
+import pytest
+
+from drp.teachers.ruleset.clauses import split_clauses, split_sentences
+from drp.teachers.ruleset.kinds import Kind, name_kind
+from drp.teachers.ruleset.quantities import find_quantities, find_results
+from drp.teachers.ruleset.segmentation import segment
+from drp.teachers.ruleset.skills import SKILLS, name_skill
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [
+        "The price is 1,200 dollars for 3.5 kg, e.g. in bulk.",
+        "We have \\( x = 1. Then y \\) here.",
+        "So \\[ a = 1. \n\n B = 2. \\]",
+        "So $a. B = 2. C$ holds.",
+        "\\begin{align} a = 1. \n B = 2. \\end{align}",
+        "**First. Second part** of it.",
+        "Mr. Smith paid.",
+    ],
+)
+def test_nothing_is_cut_inside_numbers_formulas_bold_and_abbreviations(whole: str) -> None:
+    assert [clause.text for clause in split_clauses(whole)] == [whole]
+
+
+def test_amounts_of_money_are_no_formula() -> None:
+    sentences = [clause.text for clause in split_sentences("It costs $5. He pays $6. Done.")]
+    assert sentences == ["It costs $5. ", "He pays $6. ", "Done."]
+
+
+def test_a_deduction_with_maths_on_both_sides_is_cut_at_its_connective() -> None:
+    assert [c.text for c in split_clauses("5 x 8 = 40, so 40 - 14 = 26 are gone.")] == [
+        "5 x 8 = 40, ",
+        "so 40 - 14 = 26 are gone.",
+    ]
+    assert len(split_clauses("He was tired, so he went home.")) == 1
+
+
+def test_a_line_that_introduces_a_displayed_formula_stays_with_it() -> None:
+    assert len(split_clauses("That gives:\n\n\\[ x = 4 \\]")) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("Okay, so I need to find the total cost.", Kind.GOAL),
+        ("Hmm, let me think.", Kind.HEDGE),
+        ("Wait, is that right?", Kind.HEDGE),
+        ("Wait, no, that's not right.", Kind.RETRACTION),
+        ("That seems right.", Kind.AFFIRMATION),
+        ("Wait, let me double-check.", Kind.VERIFICATION),
+        ("Alternatively, I could use a formula.", Kind.ALTERNATIVE),
+        ("12 x 3 = 36", Kind.COMPUTATION),
+        ("Therefore, the answer is 36.", Kind.CONCLUSION),
+        ("Next, I'll calculate the cost of the pens.", Kind.PLAN),
+        ("She has 20 chickens.", Kind.GIVEN),
+    ],
+)
+def test_kinds_are_read_off_the_wording(text: str, kind: Kind) -> None:
+    assert name_kind(text) is kind
+
+
+@pytest.mark.parametrize(
+    ("text", "skill"),
+    [
+        ("5 + 8 = 13", "Addition"),
+        ("That leaves 40 - 14 = 26.", "Subtraction"),
+        ("12 x 3, that is 12 multiplied by 3, is 36", "Multiplication"),
+        ("300 / 60 = 5", "Division"),
+        ("So 25% of 16 equals 4.", "Percentages"),
+        ("To solve for x, add 4 to both sides: x = 9", "Solving an equation"),
+        ("Let x be the number of pens, so x + 5 = 12.", "Setting up an equation"),
+        ("The remainder of 17 modulo 5 is 17 - 15 = 2", "Modular arithmetic"),
+        ("By the Pythagorean theorem, c = 5", "Applying a formula or theorem"),
+        ("Wait, let me double-check.", "Verification"),
+        ("Wait, no, that's not right.", "Backtracking"),
+        ("She has 20 chickens.", "Reading a given quantity"),
+    ],
+)
+def test_skills_are_those_that_a_mathematician_would_name(text: str, skill: str) -> None:
+    assert name_skill(text, name_kind(text)) == skill
+    assert skill in SKILLS
+
+
+def test_numbers_have_one_spelling() -> None:
+    assert find_quantities("1,200 and 20.00 and half of 40%") == {"1200", "20", "0.5", "40", "0.4"}
+    assert "0.25" in find_quantities("\\frac{1}{4}")
+
+
+def test_results_are_outcomes_and_not_operands() -> None:
+    assert find_results("5 times 8 is 40") == {"40"}
+    assert find_results("the number of pieces is 5 multiplied by 8") == set()
+    assert find_results("4 (first ring) + 12 + 6 = 22 times.") == {"22"}
+
+
+def test_skill_segmentation_is_finer_than_the_default_one() -> None:
+    thinking = (
+        "First, I need to find the total. She has 20 hens and feeds each 3 cups. So, 20 x 3 = 60 cups. "
+        "She gave 15 + 25 = 40 cups. So, 60 - 40 = 20 cups are left.\n\nTherefore, she needs 20 cups."
+    )
+    skill, default = segment(thinking, "skill"), segment(thinking, "default")
+    assert len(skill) > len(default)
+    assert all(step.skill in SKILLS for step in skill)
+    assert all(step.skill is None for step in default)

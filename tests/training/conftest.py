@@ -1,0 +1,17 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.training.tiny import save_student
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    # Models this small only lose time to a second thread, and CI has few cores.
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_student(tmp_path_factory.mktemp("student"))

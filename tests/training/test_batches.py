@@ -1,0 +1,77 @@
+"""The loss is that of a reference by hand, however the examples are laid out."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from drp.training import attention
+from drp.training.batches import EpochSampler, count_targets, join_examples, pad_examples, sum_loss
+from drp.training.examples import Example, encode
+from tests.training.tiny import R1_NEWER, build_model, build_tokenizer, make_record
+
+TOKENIZER = build_tokenizer(R1_NEWER)
+
+
+def make_examples() -> list[Example]:
+    records = [make_record(number, question="How much? " * (1 + number % 3)) for number in (3, 10, 200, 7)]
+    return [encode(TOKENIZER, item["id"], item["question"], item["pruned_response"]) for item in records]
+
+
+def loss_by_hand(model: torch.nn.Module, example: Example) -> Tensor:
+    """-log p of every response token given all before it, one example at a time, on the model's plain logits."""
+    logits = model(input_ids=torch.tensor([example.input_ids])).logits[0].double()
+    log_p = logits - logits.exp().sum(dim=-1, keepdim=True).log()
+    first = len(example.prompt_ids)
+    return -sum((log_p[place - 1, example.input_ids[place]] for place in range(first, len(example))), torch.zeros(()))
+
+
+@pytest.mark.parametrize("layout", ["side by side", "padded"])
+def test_loss_and_gradient_equal_a_reference_by_hand(layout: str) -> None:
+    examples = make_examples()
+    model = build_model(TOKENIZER)
+    expected = sum((loss_by_hand(model, example) for example in examples), torch.zeros(()))
+    expected.backward()
+    gradients = {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None}
+    model.zero_grad()
+    if layout == "side by side":
+        assert attention.install(model)
+    batch = join_examples(examples) if layout == "side by side" else pad_examples(examples)
+    loss = sum_loss(model, batch)
+    loss.backward()
+    n_targets = sum(len(example.response_ids) for example in examples)
+    assert count_targets(batch) == n_targets
+    assert loss.item() / n_targets == pytest.approx(expected.item() / n_targets, abs=1e-5)
+    for name, weight in model.named_parameters():
+        assert weight.grad is not None
+        torch.testing.assert_close(weight.grad, gradients[name], rtol=1e-3, atol=1e-4)
+
+
+def test_a_joined_batch_has_no_padding_and_positions_start_again() -> None:
+    examples = make_examples()
+    batch = join_examples(examples)
+    lengths = [len(example) for example in examples]
+    assert batch["inputs"]["input_ids"].shape == (1, sum(lengths))
+    assert batch["inputs"]["position_ids"][0].tolist() == [place for n in lengths for place in range(n)]
+    assert batch["n_tokens"] == sum(lengths) == pad_examples(examples)["n_tokens"]
+
+
+def test_every_epoch_has_its_own_order_and_repeats_it() -> None:
+    sampler = EpochSampler(list(range(1, 51)), seed=3, group=None)
+    first = list(sampler)
+    sampler.set_epoch(1)
+    second = list(sampler)
+    assert sorted(first) == sorted(second) == list(range(50))
+    assert first != second
+    again = EpochSampler(list(range(1, 51)), seed=3, group=None)
+    again.set_epoch(1)
+    assert list(again) == second
+
+
+def test_padded_batches_hold_examples_of_similar_length() -> None:
+    lengths = [1 + (37 * number) % 101 for number in range(400)]
+    order = list(EpochSampler(lengths, seed=0, group=8))
+    spread = [max(group) - min(group) for group in (
+        [lengths[index] for index in order[start : start + 8]] for start in range(0, 400, 8)
+    )]  # fmt: skip
+    assert sorted(order) == list(range(400))
+    assert sorted(spread)[len(spread) // 2] <= 15

@@ -1,0 +1,149 @@
+"""Token ids, loss masks, what is left out, what is drawn."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from drp.errors import InputError
+from drp.records import Failure
+from drp.settings import TrainSettings
+from drp.training.examples import IGNORED, Selection, Source, encode, select_examples, write_examples
+from tests.training.tiny import QWEN3, R1_NEWER, R1_OLDER, build_tokenizer, make_record
+
+# Byte-level characters are numbered in their sorted order: "!" is 0, "~" is 93; 256 and up are the added tokens.
+LINE_BREAK, SPACE = 198, 220
+
+
+def as_bytes(text: str) -> list[int]:
+    return [{"\n": LINE_BREAK, " ": SPACE}.get(character, ord(character) - ord("!")) for character in text]
+
+
+R1_BOS, R1_EOS, R1_USER, R1_ASSISTANT, R1_OPEN, R1_CLOSE = range(256, 262)
+Q_EOS, Q_START, Q_OPEN, Q_CLOSE = range(257, 261)
+ANSWER = [*as_bytes("Hi.\n"), -1, *as_bytes("\n\n2")]
+
+
+def with_closing(tag: int) -> list[int]:
+    return [tag if token == -1 else token for token in ANSWER]
+
+
+@pytest.mark.parametrize(
+    ("template", "prompt", "response"),
+    [
+        pytest.param(
+            R1_NEWER,
+            [R1_BOS, R1_USER, *as_bytes("1+1?"), R1_ASSISTANT, R1_OPEN, LINE_BREAK],
+            [*with_closing(R1_CLOSE), R1_EOS],
+            id="r1-newer-writes-the-opening-tag",
+        ),
+        pytest.param(
+            R1_OLDER,
+            [R1_BOS, R1_USER, *as_bytes("1+1?"), R1_ASSISTANT],
+            [R1_OPEN, LINE_BREAK, *with_closing(R1_CLOSE), R1_EOS],
+            id="r1-older-leaves-it-to-the-model",
+        ),
+        pytest.param(
+            QWEN3,
+            [Q_START, *as_bytes("user\n1+1?"), Q_EOS, LINE_BREAK, Q_START, *as_bytes("assistant\n")],
+            [Q_OPEN, LINE_BREAK, *with_closing(Q_CLOSE), Q_EOS],
+            id="qwen3-has-no-bos",
+        ),
+    ],
+)
+@pytest.mark.parametrize("opened", ["", "<think>\n"], ids=["response-without-tag", "response-with-tag"])
+def test_ids_and_labels_are_those_written_by_hand(
+    template: str, prompt: list[int], response: list[int], opened: str
+) -> None:
+    example = encode(build_tokenizer(template), "a", "1+1?", f"{opened}Hi.\n</think>\n\n2")
+    assert example.input_ids == prompt + response
+    assert example.labels == [IGNORED] * len(prompt) + response
+
+
+def test_a_tokenizer_without_end_of_sequence_token_is_refused() -> None:
+    tokenizer = build_tokenizer(QWEN3)
+    tokenizer.eos_token = None
+    with pytest.raises(InputError, match="end-of-sequence"):
+        encode(tokenizer, "a", "1+1?", "2")
+
+
+def select(*records: dict[str, Any] | Failure, seed: int = 0, **settings: Any) -> Selection:
+    sources = [record if isinstance(record, Failure) else Source.model_validate(record) for record in records]
+    defaults = {"validation_split": 0.0, "cutoff_tokens": 200}
+    return select_examples(sources, build_tokenizer(R1_NEWER), TrainSettings.model_validate(defaults | settings), seed)
+
+
+def ids(selection: Selection) -> list[str]:
+    return [example.id for example in selection.train]
+
+
+def test_every_record_is_accounted_for() -> None:
+    selection = select(
+        make_record(0),
+        make_record(1, correct=False),
+        make_record(2, correct=None),
+        make_record(3, pruned_response="word " * 60),
+        make_record(4, pruned_response=None),
+        make_record(5, pruned_response="so <｜end▁of▁sentence｜> no\n</think>\n\n5"),
+        make_record(0),
+        Failure(id="pruned.jsonl:8", error="BadRecord", message="not a line of JSON", attempts=1),
+    )
+    assert ids(selection) == ["p-0#0"]
+    counts = selection.counts()
+    assert counts.filtered == {
+        "incorrect": 1, "could not be graded": 1, "overlong": 1, "end of sequence inside": 1,
+    }  # fmt: skip
+    assert [failure.error for failure in selection.failures] == ["NoResponse", "DuplicateId", "BadRecord"]
+    assert counts.read == 8 == counts.written + sum(counts.filtered.values()) + counts.failed
+
+
+def test_wrong_answers_are_used_when_the_configuration_says_so() -> None:
+    assert len(select(make_record(0, correct=False), make_record(1, correct=None), only_correct=False).train) == 2
+
+
+def test_an_example_as_long_as_the_cutoff_is_used_and_one_token_more_is_dropped() -> None:
+    length = len(select(make_record(0)).train[0])
+    assert len(select(make_record(0), cutoff_tokens=length).train) == 1
+    assert select(make_record(0), cutoff_tokens=length - 1).filtered == {"overlong": 1}
+
+
+def test_the_control_trains_on_the_original_response_and_leaves_out_unfinished_ones() -> None:
+    cut = make_record(1, finish_reason="length")
+    selection = select(make_record(0), cut, response="original")
+    assert "Wait, again." in selection.train[0].response
+    assert selection.filtered == {"unfinished": 1}
+    assert len(select(cut).train) == 1
+
+
+def test_what_is_drawn_depends_on_the_seed_and_not_on_the_order_of_the_file() -> None:
+    records = [make_record(number) for number in range(30)]
+    drawn = select(*records, max_samples=10)
+    assert drawn.filtered == {"not drawn": 20}
+    assert ids(drawn) == ids(select(*reversed(records), max_samples=10))
+    assert set(ids(drawn)) != set(ids(select(*records, max_samples=10, seed=1)))
+    assert set(ids(select(*records, max_samples=5))) < set(ids(drawn))
+
+
+def test_no_problem_is_both_in_training_and_in_validation() -> None:
+    records = [make_record(number, id=f"p-{number}#{sample}") for number in range(10) for sample in range(3)]
+    selection = select(*records, validation_split=0.2)
+    parts = [{example.problem for example in part} for part in (selection.train, selection.validation)]
+    assert not parts[0] & parts[1]
+    assert len(selection.validation) == 6
+    assert len(selection.train) == 24
+
+
+def test_a_single_problem_is_trained_on_and_not_set_aside() -> None:
+    assert len(select(make_record(0), validation_split=0.5).train) == 1
+
+
+def test_the_file_holds_what_is_trained_on(tmp_path: Path) -> None:
+    selection = select(make_record(0), make_record(1), validation_split=0.5)
+    write_examples(tmp_path / "sft.jsonl", selection)
+    lines = [json.loads(line) for line in (tmp_path / "sft.jsonl").read_text().splitlines()]
+    assert [line["split"] for line in lines] == ["train", "validation"]
+    [example] = selection.train
+    assert lines[0]["input_ids"] == example.input_ids
+    assert lines[0]["n_prompt_tokens"] + lines[0]["n_response_tokens"] == len(example)
+    assert [path.name for path in tmp_path.iterdir()] == ["sft.jsonl"]

@@ -38,6 +38,7 @@ Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Work on the f
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done; spend nothing.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Start again, dropping what an earlier run made.")]
 
+INTERRUPTED = 130
 PIPELINE = ("generate", "decompose", "prune", "train", "eval", "report")
 
 
@@ -179,10 +180,10 @@ def _run_verb(arguments: list[str]) -> None:
     try:
         status = child.wait()
     except KeyboardInterrupt:
-        child.wait()  # it has had the same signal, and is keeping what is finished
-        raise
+        child.wait()  # it has had the same signal, is keeping what is finished, and says so
+        sys.exit(INTERRUPTED)
     if status:
-        raise typer.Exit(status if status > 0 else 128 - status)
+        sys.exit(status if status > 0 else 128 - status)
 
 
 def _load(path: Path, overrides: list[str] | None) -> "Config":
@@ -204,9 +205,10 @@ def main() -> NoReturn:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
-        sys.exit(app(standalone_mode=False))
-    except (KeyboardInterrupt, typer.Abort):
-        _exit("interrupted; all finished work is kept, the same command goes on from there", 130)
+        status = app(standalone_mode=False)
+        if status == INTERRUPTED:  # what Typer makes of a KeyboardInterrupt
+            _exit("interrupted; all finished work is kept, the same command goes on from there", INTERRUPTED)
+        sys.exit(status)
     except Exception as error:
         from drp.artifacts import describe_os_error
         from drp.errors import DrpError
@@ -217,8 +219,8 @@ def main() -> NoReturn:
             _exit(describe_os_error(error), 2)
         if not isinstance(error, typer.TyperException):
             raise
-        error.show()
-        sys.exit(error.exit_code)  # type: ignore[attr-defined]
+        error.show()  # type: ignore[attr-defined]
+        sys.exit(error.exit_code)
 
 
 def _interrupt(*_: Any) -> NoReturn:

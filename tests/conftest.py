@@ -1,11 +1,15 @@
 """What all tests share."""
 
 import json
+import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
+
+from drp.cli import main
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -26,3 +30,54 @@ def write_lines(tmp_path: Path) -> Callable[..., Path]:
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+class Ended(NamedTuple):
+    """How a command ended."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def drp(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
+    """Run a command in this process."""
+
+    def run(*arguments: object) -> Ended:
+        before = signal.getsignal(signal.SIGTERM)
+        monkeypatch.setattr(sys, "argv", ["drp", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        signal.signal(signal.SIGTERM, before)
+        printed = capsys.readouterr()
+        assert "Traceback" not in printed.err
+        return Ended(int(ended.value.code or 0), printed.out, printed.err)
+
+    return run
+
+
+THINKING = (
+    "Okay, so I need to find how many apples Ann has.\n\nFirst, 3 x 4 = 12 apples.\n\n"
+    "Wait, let me double-check that: 3 x 4 = 12. Yes, that's right.\n\nSo Ann has 12 apples."
+)
+RESPONSE = f"{THINKING}\n</think>\n\nAnn has 3 bags of 4 apples, so the answer is \\boxed{{12}}."
+
+
+def trace(**changes: Any) -> dict[str, Any]:
+    """A good trace, with changes."""
+    good = {
+        "id": "p-0#0",
+        "problem_id": "p-0",
+        "question": "Ann has 3 bags of 4 apples. How many apples?",
+        "answer": "12",
+        "response": RESPONSE,
+        "thinking": THINKING,
+        "summary": RESPONSE.split("</think>")[1].strip(),
+        "predicted": "12",
+        "correct": True,
+        "finish_reason": "stop",
+        "n_tokens": 60,
+        "model": "m",
+    }
+    return {**good, **changes}

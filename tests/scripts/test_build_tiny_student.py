@@ -15,11 +15,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from scripts.build_tiny_student import build, parse
 from scripts.tiny.corpus import SETS, draw_sets, write_documents
-from scripts.tiny.families import FAMILIES, HARDER_NUMBERS, HARDER_STEPS, TRAINED
+from scripts.tiny.families import FAMILIES, HARDER_NUMBERS, TRAINED
 from scripts.tiny.pretraining import Schedule
 from scripts.tiny.problems import BIG, SMALL, Problem, draw
 from scripts.tiny.scoring import predicted
 from scripts.tiny.traces import write_response
+from scripts.tiny.unseen import HARDER_STORIES, UNSEEN
 
 SHIPPED = Path(__file__).resolve().parents[2] / "data" / "tiny"
 EQUATION = re.compile(r"(\d+) ([-+*/]) (\d+) = (\d+)")
@@ -29,9 +30,9 @@ SMALL_BUILD = ["--documents", "150", "--vocabulary", "400", "--hidden", "32", "-
 
 def sample_problems(n: int = 1500) -> list[Problem]:
     trained = draw("test", TRAINED, SMALL, FAMILIES, set())
-    steps = draw("test", HARDER_STEPS, SMALL, FAMILIES, set())
+    stories = draw("test", HARDER_STORIES, SMALL, UNSEEN, set())
     numbers = draw("test", HARDER_NUMBERS, BIG, FAMILIES, set())
-    return [*islice(trained, n), *islice(steps, n // 4), *islice(numbers, n // 4)]
+    return [*islice(trained, n), *islice(stories, n // 4), *islice(numbers, n // 4)]
 
 
 def holds(equation: tuple[str, str, str, str]) -> bool:
@@ -72,12 +73,12 @@ def test_containers_answers_follow_from_the_english() -> None:
         assert have == problem.answer, problem.question
 
 
-def test_harder_asks_for_one_step_more_or_for_numbers_above_all_trained_ones() -> None:
-    longest = {name: max(n for other, n, _ in TRAINED if other == name) for name in FAMILIES}
-    assert all(n == longest[name] + 1 for name, n, _ in HARDER_STEPS)
-    assert BIG.largest[0] > SMALL.largest[1]
-    for name, n, _ in HARDER_NUMBERS:
-        assert n <= longest[name]
+def test_harder_tells_untrained_stories_or_numbers_above_all_trained_ones() -> None:
+    trained = {name for name, *_ in TRAINED}
+    assert not {name for name, *_ in HARDER_STORIES} & trained
+    assert {(name, n) for name, n, _ in HARDER_NUMBERS} <= {(name, n) for name, n, _ in TRAINED}
+    for problem in islice(draw("big", HARDER_NUMBERS, BIG, FAMILIES, set()), 300):
+        assert max(map(int, re.findall(r"\d+", problem.facts[0]))) > SMALL.some[1]
 
 
 def test_a_plan_that_no_problem_fits_is_an_error_and_not_an_endless_search() -> None:

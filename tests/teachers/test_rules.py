@@ -193,6 +193,81 @@ def test_an_intermediate_value_that_equals_the_answer_does_not_end_the_trace() -
     assert pruned.endswith("So her profit is 40 - 20 = 20 dollars.")
 
 
+TINY_QUESTION = "Ann has 9 packs with 7 pens in each. Then she gives away 11 pens. How many pens does Ann have now?"
+TINY_STEPS = [
+    "First, I need to find how many pens are in the packs. 9 * 7 = 63, so there are 63 pens in the packs.",
+    "First, Ann has 9 packs with 7 pens in each, so 9 * 7 = 63. That means there are 63 pens in the packs.",
+    "First, I multiply to get 9 * 7 = 63. So there are 63 pens in the packs. Hmm, 63 / 7 = 9, so that adds up.",
+    "Maybe I should add here, so 9 + 7 = 16. Wait, no, that's not right. Ann has 9 packs with 7 pens in each, so I "
+    "need to multiply. First, 9 * 7 = 63, so there are 63 pens in the packs. So far, so good.",
+    "I could add the numbers and get 9 + 7 = 16. Wait, that doesn't make sense, because Ann has 9 packs with 7 pens in "
+    "each. First, 9 * 7 = 63, so there are 63 pens in the packs.",
+]
+
+
+@pytest.mark.parametrize("step", TINY_STEPS)
+def test_steps_of_one_kind_are_pruned_to_one_kind_of_sentence(step: str) -> None:
+    thinking = (
+        "Okay, so I need to find how many pens Ann has now.\n\nFirst, let me go over the facts. Ann has 9 packs with 7 "
+        f"pens in each. Then she gives away 11 pens.\n\n{step}\n\nFinally, she gives away 11 pens, so that's "
+        "63 - 11 = 52.\n\nSo, Ann has 52 pens now.\n\nI think that's solid. The answer should be 52."
+    )
+    assert prune(make_trace(thinking, "The answer is \\boxed{52}.", "52", TINY_QUESTION)).thinking == (
+        "Okay, so I need to find how many pens Ann has now.\n\n"
+        "First, 9 * 7 = 63, so there are 63 pens in the packs.\n\n"
+        "Finally, she gives away 11 pens, so that's 63 - 11 = 52.\n\nSo, Ann has 52 pens now."
+    )
+
+
+def test_a_check_within_a_step_does_not_end_the_trace_where_its_result_equals_the_answer() -> None:
+    question = "Kate buys 5 plates for 10 dollars each. She pays with 100 dollars. How many dollars does Kate get back?"
+    thinking = (
+        "Let me figure out how many dollars Kate gets back.\n\nFirst, 5 * 10 = 50, so the plates cost 50 dollars. "
+        "Let me verify: 10 * 5 = 50. Okay, that matches.\n\nNext, I subtract to get 100 - 50 = 50. So Kate gets 50 "
+        "dollars back.\n\nSo in the end, Kate gets 50 dollars back."
+    )
+    pruned = prune(make_trace(thinking, "The answer is \\boxed{50}.", "50", question)).thinking
+    assert pruned.count(" = 50") == 2
+    assert "10 * 5" not in pruned
+
+
+def test_an_aim_and_its_computation_become_one_sentence() -> None:
+    question = "Ann feeds each of 20 chickens three cups of feed. How many cups of feed does she need per day?"
+    thinking = (
+        "First, I need to determine the total amount of feed per day. Ann feeds each chicken three cups of feed, and "
+        "she has 20 chickens. So, the total feed per day is 20 chickens multiplied by 3 cups per chicken, which equals "
+        "60 cups.\n\nTherefore, Ann needs 60 cups of feed per day."
+    )
+    revision = prune(make_trace(thinking, "She needs \\boxed{60} cups.", "60", question))
+    assert revision.thinking == (
+        "First, the total feed per day is 20 chickens × 3 cups per chicken = 60 cups.\n\n"
+        "Therefore, Ann needs 60 cups of feed per day."
+    )
+    assert Action.MERGE in {edit.action for edit in revision.edits}
+
+
+def test_a_remark_goes_with_the_fact_that_it_is_about() -> None:
+    question = (
+        "Two trains travel 80 miles west on one day and 150 miles north on the next. How far does each train travel?"
+    )
+    thinking = (
+        "First, I need to determine the distance each train travels.\n\nOn the first day, both trains travel 80 miles. "
+        "Since they start at the same time, they cover the same distance.\n\n"
+        "So, each train travels 80 miles + 150 miles = 230 miles."
+    )
+    pruned = prune(make_trace(thinking, "Each travels \\boxed{230} miles.", "230", question)).thinking
+    assert "same" not in pruned
+    assert pruned.endswith("So, each train travels 80 miles + 150 miles = 230 miles.")
+
+
+def test_an_answer_below_one_without_its_zero_is_recognised() -> None:
+    thinking = (
+        "So the decimal is 672 / 10000000 = 0.0000672. Wait, let me double-check that. Yes, it is 672 / 10000000."
+    )
+    pruned = prune(make_trace(thinking, "It is \\boxed{.0000672}.", ".0000672", "Write 672 / 10000000 as a decimal."))
+    assert "0.0000672" in pruned.thinking
+
+
 def test_summary_shrinks_to_its_boxed_conclusion() -> None:
     assert prune(make_trace(OVERTHINKING)).summary == "Therefore, there are \\(\\boxed{32}\\) good apples."
 

@@ -3,9 +3,10 @@
 import pytest
 
 from drp.teachers.ruleset.clauses import split_clauses, split_sentences
-from drp.teachers.ruleset.kinds import Kind, name_kind
+from drp.teachers.ruleset.kinds import Kind, name_kind, strip_interjections
 from drp.teachers.ruleset.quantities import find_quantities, find_results
 from drp.teachers.ruleset.segmentation import segment
+from drp.teachers.ruleset.shortening import compress
 from drp.teachers.ruleset.skills import SKILLS, name_skill
 
 
@@ -56,6 +57,12 @@ def test_a_line_that_introduces_a_displayed_formula_stays_with_it() -> None:
         ("Therefore, the answer is 36.", Kind.CONCLUSION),
         ("Next, I'll calculate the cost of the pens.", Kind.PLAN),
         ("She has 20 chickens.", Kind.GIVEN),
+        ("Let me figure out how many pens Ann has now.", Kind.GOAL),
+        ("Hmm, I should take this one step at a time.", Kind.HEDGE),
+        ("So far, so good.", Kind.HEDGE),
+        ("So, here is what I know.", Kind.HEDGE),
+        ("Wait, that doesn't make sense, because he buys more.", Kind.RETRACTION),
+        ("Let me go over the calculations once more.", Kind.VERIFICATION),
     ],
 )
 def test_kinds_are_read_off_the_wording(text: str, kind: Kind) -> None:
@@ -104,3 +111,18 @@ def test_skill_segmentation_is_finer_than_the_default_one() -> None:
     assert len(skill) > len(default)
     assert all(step.skill in SKILLS for step in skill)
     assert all(step.skill is None for step in default)
+
+
+@pytest.mark.parametrize(
+    ("text", "short"),
+    [
+        ("So, 3 multiplied by $68 equals $204.", "So, 3 × $68 = $204."),
+        ("60 cups minus 40 cups, resulting in 20 cups.", "60 cups - 40 cups = 20 cups."),
+        ("Next, I'll multiply 23 by 4.", "Next, multiply 23 by 4."),
+        ("First, I need to determine the cost of each glass.", "First, determine the cost of each glass."),
+        ("Okay, so I need to find how many are left.", "I need to find how many are left."),
+        ("The cost multiplied by the rate equals the tax.", "The cost multiplied by the rate equals the tax."),
+    ],
+)
+def test_phrases_become_shorter_and_signs_stand_only_between_numbers(text: str, short: str) -> None:
+    assert compress(strip_interjections(text) if text.startswith("Okay") else text) == short

@@ -10,7 +10,9 @@ segmentation    steps that tile the thinking, by one of three methods
 reading         the clauses of the steps with what they say: kind, numbers, results
 closing         where the answer is reached and which clause says so
 selection       which clauses stay
+sufficiency     which plans and reasons a computation makes superfluous
 shortening      the same sentence without its padding
+fusion          two clauses as one sentence
 resynthesis     edits of the steps and the shorter thinking
 conclusions     the summary reduced to its final statement
 """

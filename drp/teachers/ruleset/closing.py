@@ -143,6 +143,8 @@ def _states(reading: Reading, answer: Answer, given: bool) -> bool:
 
 def _declares(reading: Reading) -> bool:
     """Whether a clause asserts, in the words of a conclusion and under no condition."""
+    if reading.results and _EQUATION.search(reading.text):
+        return False
     return is_concluding(reading.text) and _CONDITION.search(reading.text) is None
 
 

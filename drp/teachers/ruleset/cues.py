@@ -96,6 +96,7 @@ HEDGE = _compile(
     r"\bI (?:remember|recall) (?:something|that there|learning)\b",
     r"\bI(?:'ll| will) present\b",
     r"\bone step at a time\b|\blet me not rush\b|^(?:so )?far,? so good\b|\b(?:doesn't|does not) (?:look|seem) too\b",
+    r"^let me (?:redo|calculate) (?:it|this|that)(?: again)?\W*$",
     r"\bgo over the facts\b|\bhere(?:'s| is) what (?:I|we) know\b|\bsays the following\b",
     r"^(?:let me|let's|I'll|I will|I should|I can|I need to) (?:just )?(?:write|jot|note|put|set|lay|list|do|"
     r"calculate|compute|work|"

@@ -22,7 +22,8 @@ def find_retracted(readings: Sequence[Reading], kept: Sequence[int]) -> set[int]
             continue
         following = (readings[i] for i in kept[place + 1 : place + 1 + _FORWARD])
         later = frozenset[str]().union(*(r.results for r in following if r.kind is not Kind.VERIFICATION))
-        if not readings[index].results & later:
+        explains = "because" in readings[index].text and "=" not in readings[index].text
+        if explains or not readings[index].results & later:
             retracted.add(index)
         retracted.update(_find_taken_back(readings, kept[max(0, place - _BACKWARD) : place], later))
     return retracted

@@ -195,8 +195,10 @@ def _is_named_next(readings: Sequence[Reading], index: int, remaining: Sequence[
         return False
     reading, later = readings[index], readings[remaining[-1]]
     shared = (later.words & reading.words) - _OPERATING
-    return later.computed and later.paragraph == reading.paragraph and (
-        reading.quantities <= later.quantities and len(shared) >= min(2, len(reading.words))
+    return (
+        later.computed
+        and later.paragraph == reading.paragraph
+        and (reading.quantities <= later.quantities and len(shared) >= min(2, len(reading.words)))
     )
 
 

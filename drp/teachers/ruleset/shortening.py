@@ -21,6 +21,11 @@ _UNIT = r"(?: (?!and|is|are|or|by|to|from|of|then|equals|which|gives|so|times|mi
 _FIGURE = r"\$?\d(?:[\d,]*\d)?(?:\.\d+)?%?"
 _SIDE = rf"((?:^|(?<=[\s(])){_FIGURE}{_UNIT}{{0,4}})"
 _WORKED_SIDE = rf"((?:[+*/×÷−-]) {_FIGURE}{_UNIT}{{0,4}})"
+_EQUALS = (
+    r"(?:which |this |that )?(?:equals|is equal to|gives|results in|resulting in|giving|equaling|which is|totaling|"
+    r"which totals|yields)"
+)
+_ORDER = r"(?:first|next|then|now|finally|lastly|after that)"
 _WORK = r"(?:add|subtract|multiply|divide|calculate|determine|find|compute|figure out)\b"
 _FIXES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), new)
@@ -39,7 +44,7 @@ _FIXES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"^(?:that means|this means|which means|meaning)(?: that)?,? ", "so "),
         (r"\bin order to ", "to "),
         (r", (?:which (?:results in|gives us|gives me)|resulting in|giving us|giving me) ", ", giving "),
-        (r"([+*/×÷−-] \$?(?:[\d.,]*\d)(?: [a-z]{1,12}){0,2}), (?:which|that|this) (?:equals|gives|is) (?=\$?\d)", r"\1 = "),
+        (r"([+*/×÷−-] \$?[\d.,]*\d(?: [a-z]{1,12}){0,2}), (?:which|that|this) (?:equals|gives|is) (?=\$?\d)", r"\1 = "),
         (r" step by step(?=[.,:])", ""),
         (r"\bthe fact that\b", "that"),
         (r"^(?:that is|that's|that would be|this would be),\s+", ""),
@@ -60,8 +65,7 @@ _FIXES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (rf"{_SIDE} divided by (?=\$?\d)", r"\1 ÷ "),
         (rf"{_SIDE} plus (?=\$?\d)", r"\1 + "),
         (rf"{_SIDE} minus (?=\$?\d)", r"\1 - "),
-        (rf"{_WORKED_SIDE},? (?:which |this |that )?(?:equals|is equal to|gives|results in|resulting in|giving|equaling|"
-         rf"which is|totaling|which totals|yields)(?: us| me)?(?: a total of)? (?=\$?\d)", r"\1 = "),
+        (rf"{_WORKED_SIDE},? {_EQUALS}(?: us| me)?(?: a total of)? (?=\$?\d)", r"\1 = "),
         (r"\bresult(?:s|ing) in a (?:total|result) of ", "giving "),
         (r"\bgives (?:me |us )?a (?:total|result) of ", "gives "),
         (r"\bis calculated as(?: follows)?:? (?=\$?\d)", "is "),
@@ -69,8 +73,15 @@ _FIXES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\bI can (?:calculate|find|determine) ([^,.:=]{3,80}) as (?=\$?\d)", r"\1 is "),
         (r"\b(?:I recognize|I note|I know|I see) that ", ""),
         (r"\bI (?:multiply|divide|add|subtract) [^,.:=\d]{3,100}: (?=\$?\d)", ""),
-        (rf"^((?:first|next|then|now|finally|lastly|after that),? )I(?:'ll| will| can| need to| must| have to) (?={_WORK})", r"\1"),
+        (rf"^({_ORDER},? )I(?:'ll| will| can| need to| must| have to) (?={_WORK})", r"\1"),
         (rf"(^|, |, so |^so |^therefore, )I(?:'ll| will| can) (?={_WORK})", r"\1"),
+        (r"((?:^|, |, so |^so |(?:first|next|then|finally),? ))I (?=(?:multiply|add|subtract|divide) )", r"\1"),
+        (r"\bwhich is given as\b", "which is"),
+        (r"^(?:additionally|furthermore|moreover),? ", ""),
+        (rf"\b({_WORK}) the total (?:number|amount) of ", r"\1 the total "),
+        (r"\bplus (?=\$?\d)", "+ "),
+        (r"(?<=[a-z] )equals (?=\$?\d)", "= "),
+        (r", = ", " = "),
         (r" by (?:adding|multiplying|subtracting|dividing|summing)\b[^.:=\d]{3,120}:(?=\s\$?\d)", ":"),
     )
 )

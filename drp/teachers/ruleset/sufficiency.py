@@ -13,7 +13,9 @@ from drp.teachers.ruleset.reading import Reading
 
 _EQUATION = re.compile(r"\d[^=]{0,60}[+*/×÷−x-][^=]{0,60}=\s*\S?\d")
 _OUTCOME_WITHIN = re.compile(r"=\s*\$?[\d.,]*\d[^,.;=]{0,40}, so (?!that's|that is|\$?\d)")
-_OUTCOME = re.compile(r"(?:so|that means|this means|which means|therefore|thus)\b,? (?!that's|that is|\$?\d|I )", re.IGNORECASE)
+_OUTCOME = re.compile(
+    r"(?:so|that means|this means|which means|therefore|thus)\b,? (?!that's|that is|\$?\d|I )", re.IGNORECASE
+)
 _OPERATION_ONLY = re.compile(
     r"\bI (?:need to|have to|should|must|can|will|'ll) (?:add|subtract|multiply|divide)"
     r"(?: (?:them|these|those|that|it|the (?:two )?numbers|together|here|instead))*\W*$",

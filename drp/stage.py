@@ -89,7 +89,7 @@ def run_stage(stage: Stage[InT, OutT], options: RunOptions, max_failures: float 
     max_failures: under 1 a share of the records, else a number of them.
     """
     for path in stage.inputs:
-        _check_input(path, stage.name)
+        check_input(path, stage.name)
     if options.dry_run:
         return _describe_plan(stage, options)
     with lock(stage.target):
@@ -97,7 +97,7 @@ def run_stage(stage: Stage[InT, OutT], options: RunOptions, max_failures: float 
         run = _take_stock(stage.target)
         counts = _finish(stage, options, manifest, run)
     report(f"{stage.name}: {counts.describe()} -> {stage.target}")
-    _check_failures(stage, counts, run, max_failures)
+    check_failures(stage.name, counts, stage.target, max_failures, run.errors)
     return counts
 
 
@@ -105,7 +105,8 @@ def failures_path(target: Path) -> Path:
     return target.with_name(f"{target.stem}.failed.jsonl")
 
 
-def _check_input(path: Path, name: str) -> None:
+def check_input(path: Path, name: str) -> None:
+    """Raise InputError where an input is missing, or an artifact that its own stage has not finished."""
     if not path.exists():
         raise InputError(f"{name}: {path} is missing; run the stage before, or name the file with --input")
     manifest = load_manifest(path)
@@ -254,13 +255,14 @@ def _describe_plan(stage: Stage[InT, Any], options: RunOptions) -> Counts:
     return run.settle()
 
 
-def _check_failures(stage: Stage[Any, Any], counts: Counts, run: _Run, max_failures: float) -> None:
+def check_failures(name: str, counts: Counts, target: Path, max_failures: float, errors: Counter[str]) -> None:
+    """Say what failed, by error; raise TooManyFailures where that is more than allowed."""
     if not counts.failed:
         return
-    by_error = ", ".join(f"{error} {n}" for error, n in run.errors.most_common())
-    say(f"{stage.name}: {counts.failed} failed ({by_error}); run again to retry them: {failures_path(stage.target)}")
+    by_error = ", ".join(f"{error} {n}" for error, n in errors.most_common())
+    say(f"{name}: {counts.failed} failed ({by_error}); run again to retry them: {failures_path(target)}")
     allowed = max_failures * counts.read if max_failures < 1 else max_failures
     if counts.failed > allowed:
         raise TooManyFailures(
-            f"{stage.name}: {counts.failed} of {counts.read} records failed, max_failures allows {max_failures:g}"
+            f"{name}: {counts.failed} of {counts.read} records failed, max_failures allows {max_failures:g}"
         )

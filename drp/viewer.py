@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from drp.artifacts import read_records
 from drp.errors import InputError
 from drp.records import Action, Decomposition, Edit, Failure, Pruning, Record, Trace
+from drp.reporting.run import furthest_traces
 from drp.rundir import RunDir
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def _render(parts: Iterable["RenderableType"], width: int, color: bool | None) -
 
 def _list_all(run_dir: Path, width: int) -> Iterator["RenderableType"]:
     shown = False
-    for trace in _furthest(RunDir(run_dir)):
+    for trace in furthest_traces(RunDir(run_dir)):
         shown = True
         yield _line(f"{clean(trace.id):<24}  {_describe_tokens(trace):<22}  {_flat(trace.question)}", width)
     for stage, failure in _failures(RunDir(run_dir)):
@@ -105,19 +106,6 @@ def _describe_tokens(trace: Trace) -> str:
 
 def _flat(text: str) -> str:
     return " ".join(clean(text).split())
-
-
-def _furthest(rundir: RunDir) -> Iterator[Trace]:
-    """The records of the furthest stage that wrote any."""
-    kinds: list[tuple[Path, type[Trace]]] = [
-        (rundir.pruned, Pruning),
-        (rundir.steps, Decomposition),
-        (rundir.traces, Trace),
-    ]
-    for path, kind in kinds:
-        if path.exists() and path.stat().st_size:
-            yield from (record for record in read_records(path, kind) if not isinstance(record, Failure))
-            return
 
 
 def _failures(rundir: RunDir) -> Iterator[tuple[str, Failure]]:

@@ -11,17 +11,18 @@ A kill loses what came after the last checkpoint (`train.checkpoint_steps`); the
 
 import shutil
 import time
+from collections import Counter
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from drp.artifacts import Appender, explain_os_errors, lock, read_records, write_atomically
-from drp.errors import InputError, TooManyFailures
+from drp.artifacts import Appender, explain_os_errors, lock, read_records, scan, write_atomically
+from drp.errors import InputError
 from drp.manifest import InputDigest, Manifest, check_unchanged, load_manifest, now, package_versions
 from drp.progress import report, say
 from drp.rundir import RunDir
 from drp.settings import Config
-from drp.stage import RunOptions, failures_path
+from drp.stage import RunOptions, check_failures, check_input, failures_path
 from drp.traces import Tokenizer, load_tokenizer
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def run(config: Config, options: RunOptions = RunOptions()) -> "TrainSummary | N
     from drp.training.summary import TrainDir
 
     source, folder = _locate(config, options)
-    _check_input(source)
+    check_input(source, "train")
     if options.dry_run:
         selection, _ = _select(config, options)
         report(f"train would use {selection.counts().describe()} -> {folder.root}")
@@ -50,7 +51,8 @@ def run(config: Config, options: RunOptions = RunOptions()) -> "TrainSummary | N
             summary = _finish(config, options, manifest, TrainDir(folder.root))
     report(f"train: {summary.counts.describe()} -> {folder.root}")
     report(f"train: {summary.describe()}")
-    _check_failures(summary, folder, config.max_failures)
+    errors = Counter(item["error"] for item in scan(failures_path(folder.root)))
+    check_failures("train", summary.counts, folder.root, config.max_failures, errors)
     return summary
 
 
@@ -58,7 +60,7 @@ def preview(config: Config, options: RunOptions = RunOptions()) -> "Preflight":
     """What would be trained on, checked; nothing is written."""
     from drp.training.preflight import inspect_examples
 
-    _check_input(_locate(config, options)[0])
+    check_input(_locate(config, options)[0], "train")
     selection, tokenizer = _select(config, options)
     return inspect_examples(selection, tokenizer, config.train)
 
@@ -77,16 +79,6 @@ def _locate(config: Config, options: RunOptions) -> "tuple[Path, TrainDir]":
 
     rundir = RunDir(config.run_dir)
     return options.input or rundir.pruned, TrainDir(options.output or rundir.train)
-
-
-def _check_input(source: Path) -> None:
-    if not source.exists():
-        raise InputError(f"train: {source} is missing; run `drp prune` before, or name the file with --input")
-    manifest = load_manifest(source)
-    if manifest is not None and manifest.state != "complete":
-        raise InputError(
-            f"train: {source} is not complete (its stage `{manifest.stage}` is {manifest.state}); run that first"
-        )
 
 
 def _select(config: Config, options: RunOptions) -> "tuple[Selection, Tokenizer]":
@@ -186,15 +178,3 @@ def _train(config: Config, options: RunOptions, manifest: Manifest, folder: "Tra
     write_atomically(folder.summary, lambda draft: draft.write_text(summary.model_dump_json(indent=2) + "\n"))
     remove_checkpoints(folder.checkpoints)
     return summary
-
-
-def _check_failures(summary: "TrainSummary", folder: "TrainDir", max_failures: float) -> None:
-    counts = summary.counts
-    if not counts.failed:
-        return
-    say(f"train: {counts.failed} records could not be used: {failures_path(folder.root)}")
-    allowed = max_failures * counts.read if max_failures < 1 else max_failures
-    if counts.failed > allowed:
-        raise TooManyFailures(
-            f"train: {counts.failed} of {counts.read} records failed, max_failures allows {max_failures:g}"
-        )

@@ -158,3 +158,9 @@ class Failure(Record):
     attempts: int
     raw: str | None = None
     """The last raw reply of a model, when there was one."""
+
+
+class Omission(Record):
+    """A record that a stage worked on and leaves out on purpose; counted with its reason, never written."""
+
+    reason: str

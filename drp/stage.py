@@ -22,7 +22,7 @@ from drp.errors import InputError, TooManyFailures
 from drp.manifest import Counts, InputDigest, Manifest, check_unchanged, input_key, load_manifest, manifest_path, now
 from drp.manifest import package_versions as versions_of_packages
 from drp.progress import Progress, report, say
-from drp.records import Failure, Record, Usage
+from drp.records import Failure, Omission, Record, Usage
 
 InT = TypeVar("InT", bound=Record)
 OutT = TypeVar("OutT", bound=Record)
@@ -45,7 +45,7 @@ class Stage(Generic[InT, OutT]):
     inputs: Sequence[Path]
     fingerprint: dict[str, Any]
     read: Callable[[], Iterator[InT | Failure]]
-    work: Callable[[Iterator[InT]], Iterator[OutT | Failure]]
+    work: Callable[[Iterator[InT]], Iterator[OutT | Omission | Failure]]
     keep: Callable[[InT], str | None] = lambda _: None
     fan_out: int = 1
 
@@ -222,6 +222,8 @@ def _missing(
 def _record(outcome: Record, run: _Run, output: Appender, failures: Appender) -> None:
     if isinstance(outcome, Failure):
         _fail(outcome, run, failures)
+    elif isinstance(outcome, Omission):
+        run.filtered[outcome.reason] += 1
     else:
         output.append(outcome)
         run.counts.written += 1

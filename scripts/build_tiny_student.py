@@ -4,7 +4,7 @@
 
 Writes OUTPUT/model (a transformers folder: bfloat16 weights, tokenizer, chat template), the problems OUTPUT/*.jsonl,
 and OUTPUT/build_log.jsonl. Checkpoints lie in OUTPUT/.work until the last step; a killed build goes on from there when
-started again with the same options. With the defaults: about an hour on 2 CPU cores, minutes on a GPU. The same options
+started again with the same options. With the defaults: about an hour on 2 CPU cores. The same options
 and seed on the same device give the same weights.
 """
 
@@ -29,9 +29,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("data/tiny"), help="folder to write (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=4000, help="pretraining steps (default: %(default)s)")
-    parser.add_argument(
-        "--again", type=int, default=0, help="more steps, the rates rising and falling again"
-    )
+    parser.add_argument("--again", type=int, default=1500, help="more steps, the rates rising and falling again")
     parser.add_argument("--documents", type=int, default=90000, help="pretraining documents (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of problems, documents and weights (default: %(default)s)")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="(default: %(default)s)")

@@ -1,7 +1,7 @@
 """Stage prune: steps.jsonl -> pruned.jsonl. A teacher keeps, deletes, rewrites or merges each step, then resynthesises.
 
 Whatever teacher it was, a pruning that changes the answer, invents a number, grows, or loses a step goes to the
-failures file, never into training.
+failures file, never into training. A trace in which every step is kept is left out and counted.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from drp.concurrency import map_concurrently
 from drp.errors import RecordError
 from drp.grading import Grader
 from drp.manifest import Counts
-from drp.records import Decomposition, Failure, Pruning
+from drp.records import Action, Decomposition, Failure, Omission, Pruning
 from drp.rundir import RunDir
 from drp.settings import Config
 from drp.stage import RunOptions, Stage, run_stage
@@ -27,7 +27,7 @@ def run(config: Config, options: RunOptions = RunOptions()) -> Counts:
     rundir = RunDir(config.run_dir)
     source = options.input or rundir.steps
 
-    def work(decompositions: Iterator[Decomposition]) -> Iterator[Pruning | Failure]:
+    def work(decompositions: Iterator[Decomposition]) -> Iterator[Pruning | Omission | Failure]:
         student = config.student
         tokenizer = load_tokenizer(student.model, student.revision, student.trust_remote_code)
         with Grader(config.grading) as grader:
@@ -50,9 +50,11 @@ def run(config: Config, options: RunOptions = RunOptions()) -> Counts:
     return run_stage(stage, options, config.max_failures)
 
 
-async def prune(teacher: Teacher, grader: Grader, tokenizer: Tokenizer, record: Decomposition) -> Pruning:
+async def prune(teacher: Teacher, grader: Grader, tokenizer: Tokenizer, record: Decomposition) -> Pruning | Omission:
     """Raises RecordError, saying what is wrong, where the teacher's revision does not pass the checks."""
     revision = await teacher.prune(record)
+    if is_unchanged(record, revision):
+        return Omission(id=record.id, reason="nothing to prune")
     problems = await asyncio.to_thread(
         check_revision,
         record,
@@ -65,6 +67,12 @@ async def prune(teacher: Teacher, grader: Grader, tokenizer: Tokenizer, record: 
     if problems:
         raise RecordError(f"{record.id}: {'; '.join(problems)}")
     return build_pruning(record, revision, teacher.name, tokenizer)
+
+
+def is_unchanged(record: Decomposition, revision: Revision) -> bool:
+    """Whether a teacher found every step necessary and concise: no mistake, but nothing to learn to shorten either."""
+    kept = all(edit.action is Action.KEEP for edit in revision.edits)
+    return kept and (revision.thinking.strip(), revision.summary.strip()) == (record.thinking, record.summary)
 
 
 def build_pruning(record: Decomposition, revision: Revision, teacher: str, tokenizer: Tokenizer) -> Pruning:

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from scripts.tiny.families import FAMILIES, HARDER_NUMBERS, HARDER_STEPS, TRAINED
+from scripts.tiny.families import FAMILIES, HARDER_NUMBERS, TRAINED
 from scripts.tiny.problems import BIG, SMALL, Numbers, Plan, Problem, draw, record
 from scripts.tiny.traces import write_drill, write_response
+from scripts.tiny.unseen import HARDER_STORIES, UNSEEN
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,9 @@ SETS = [
     ProblemSet("train", "tiny", 3000, TRAINED, SMALL),
     ProblemSet("dev", "tiny", 300, TRAINED, SMALL),
     ProblemSet("test", "tiny", 400, TRAINED, SMALL),
-    ProblemSet("harder_dev", "tiny-harder-steps", 150, HARDER_STEPS, SMALL),
+    ProblemSet("harder_dev", "tiny-harder-stories", 150, HARDER_STORIES, SMALL),
     ProblemSet("harder_dev", "tiny-harder-numbers", 150, HARDER_NUMBERS, BIG),
-    ProblemSet("harder", "tiny-harder-steps", 200, HARDER_STEPS, SMALL),
+    ProblemSet("harder", "tiny-harder-stories", 200, HARDER_STORIES, SMALL),
     ProblemSet("harder", "tiny-harder-numbers", 200, HARDER_NUMBERS, BIG),
 ]
 
@@ -48,7 +49,7 @@ def draw_sets(seed: int) -> tuple[dict[str, list[Row]], set[str]]:
     taken: set[str] = set()
     files: dict[str, list[list[tuple[str, Problem]]]] = {}
     for part in SETS:
-        problems = draw(f"{seed} {part.file} {part.source}", part.plan, part.numbers, FAMILIES, taken)
+        problems = draw(f"{seed} {part.file} {part.source}", part.plan, part.numbers, FAMILIES | UNSEEN, taken)
         files.setdefault(part.file, []).append([(part.source, problem) for problem in islice(problems, part.n)])
     return {name: number_rows(name, parts) for name, parts in files.items()}, taken
 

@@ -17,9 +17,9 @@ def export(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: 
     new, old = folder.with_name(folder.name + ".new"), folder.with_name(folder.name + ".old")
     for leftover in (new, old):
         shutil.rmtree(leftover, ignore_errors=True)
-    student = copy.deepcopy(model).to(device="cpu", dtype=torch.bfloat16).eval()
+    student = copy.deepcopy(model).to(device="cpu", dtype=torch.bfloat16).eval()  # type: ignore[call-arg]
     student.config.use_cache = True
-    student.generation_config = GenerationConfig(
+    student.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,

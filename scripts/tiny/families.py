@@ -1,7 +1,7 @@
 """The kinds of word problem: each tells a story of a given number of steps with random people, things and numbers.
 
 A family is a function `(story, n_steps) -> Problem`; `FAMILIES` names them. `TRAINED` says how many steps each has in
-anything that the student is trained on; `HARDER_STEPS` asks each for exactly one step more than that.
+anything that the student is trained on; `HARDER_NUMBERS` is for the set with bigger numbers.
 """
 
 from __future__ import annotations
@@ -213,22 +213,6 @@ TRAINED: Plan = [
     *[("sharing", n, w) for n, w in ((2, 1.0), (3, 1.2))],
     *[("rates", n, w) for n, w in ((2, 0.8), (3, 1.0), (4, 0.7))],
 ]
-HARDER_STEPS: Plan = [
-    ("containers", 6, 1.0),
-    ("savings", 6, 1.0),
-    ("ages", 4, 1.0),
-    ("totals", 5, 1.0),
-    ("sharing", 4, 1.0),
-    ("rates", 5, 1.0),
-]
 HARDER_NUMBERS: Plan = [
-    ("containers", 2, 1.0),
-    ("containers", 3, 1.0),
-    ("savings", 2, 1.0),
-    ("savings", 3, 1.0),
-    ("totals", 2, 1.0),
-    ("totals", 3, 1.0),
-    ("shopping", 4, 1.0),
-    ("rates", 2, 1.0),
-    ("rates", 3, 1.0),
+    (family, n_steps, 1.0) for family in ("containers", "savings", "ages", "totals", "rates") for n_steps in (2, 3)
 ]

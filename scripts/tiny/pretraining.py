@@ -69,7 +69,7 @@ class Schedule:
 
 def build_model(size: ModelSize, vocabulary: int, bos: int, eos: int, pad: int, seed: int) -> Qwen2ForCausalLM:
     torch.manual_seed(seed)
-    config = Qwen2Config(
+    config = Qwen2Config(  # type: ignore[call-arg]
         vocab_size=vocabulary,
         hidden_size=size.hidden,
         intermediate_size=size.mlp,
@@ -83,7 +83,7 @@ def build_model(size: ModelSize, vocabulary: int, bos: int, eos: int, pad: int, 
         eos_token_id=eos,
         pad_token_id=pad,
     )
-    return Qwen2ForCausalLM(config)
+    return Qwen2ForCausalLM(config)  # type: ignore[no-untyped-call]
 
 
 def plan_batches(lengths: list[int], schedule: Schedule, seed: int) -> list[list[int]]:
@@ -127,7 +127,7 @@ class Pretraining:
     """The model, its optimisers and where they have got to."""
 
     def __init__(self, model: Qwen2ForCausalLM, schedule: Schedule, device: str) -> None:
-        self.model = model.to(device).train()
+        self.model = model.to(device).train()  # type: ignore[arg-type]
         self.schedule = schedule
         self.device = device
         self.step = 0
@@ -148,7 +148,7 @@ class Pretraining:
             hidden = self.trunk(input_ids=ids, use_cache=False).last_hidden_state
             logits = self.model.lm_head(hidden.flatten(0, 1).index_select(0, positions))
             loss = cross_entropy(logits.float(), targets)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         self.update()
         self.tokens += sum(len(ids) for _, ids in documents)
         return loss.detach()

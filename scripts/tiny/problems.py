@@ -79,8 +79,8 @@ class Numbers:
 
 SMALL = Numbers()
 """What pretraining, `train`, `dev` and `test` use."""
-BIG = Numbers(few=(3, 9), some=(12, 30), largest=(121, 200))
-"""What `harder` calls bigger numbers: some number of every solution is above all those of `SMALL`."""
+BIG = Numbers(few=(2, 5), some=(21, 30))
+"""What `harder` calls bigger numbers: all but the multipliers are above those that `SMALL` draws."""
 
 
 class Impossible(Exception):

@@ -74,7 +74,7 @@ def train_bpe(texts: Iterable[str], size: int) -> Tokenizer:
 
 def build_tokenizer(texts: Iterable[str], size: int) -> PreTrainedTokenizerFast:
     """The trained tokenizer as transformers wants it."""
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=train_bpe(texts, size),
         bos_token=BOS,
         eos_token=EOS,

@@ -129,7 +129,7 @@ def test_an_unclosed_thinking_gives_no_prediction() -> None:
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny")
-    build(parse(["--output", str(folder), "--steps", "4", *SMALL_BUILD]))
+    build(parse(["--output", str(folder), "--again", "0", "--steps", "4", *SMALL_BUILD]))
     return folder
 
 
@@ -160,8 +160,8 @@ def test_problem_files_have_exactly_the_promised_fields(built: Path) -> None:
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(built: Path, tmp_path: Path) -> None:
-    build(parse(["--output", str(tmp_path / "same"), "--steps", "4", *SMALL_BUILD]))
-    build(parse(["--output", str(tmp_path / "other"), "--steps", "4", "--seed", "2", *SMALL_BUILD]))
+    build(parse(["--output", str(tmp_path / "same"), "--again", "0", "--steps", "4", *SMALL_BUILD]))
+    build(parse(["--output", str(tmp_path / "other"), "--again", "0", "--steps", "4", "--seed", "2", *SMALL_BUILD]))
     assert weights(tmp_path / "same") == weights(built)
     assert weights(tmp_path / "other") != weights(built)
 
@@ -178,7 +178,7 @@ def test_a_killed_build_goes_on_to_the_same_weights(
             raise KeyboardInterrupt
         return whole(self, documents)
 
-    arguments = ["--output", str(tmp_path), "--steps", "4", *SMALL_BUILD]
+    arguments = ["--output", str(tmp_path), "--again", "0", "--steps", "4", *SMALL_BUILD]
     monkeypatch.setattr(Pretraining, "train_batch", die_at_three)
     with pytest.raises(KeyboardInterrupt):
         build(parse(arguments))
@@ -202,7 +202,7 @@ def test_a_checkpoint_of_other_options_is_refused(tmp_path: Path) -> None:
     (tmp_path / ".work").mkdir()
     (tmp_path / ".work" / "options.json").write_text(json.dumps({"seed": 7}))
     with pytest.raises(SystemExit, match="seed"):
-        build(parse(["--output", str(tmp_path), "--steps", "4", *SMALL_BUILD]))
+        build(parse(["--output", str(tmp_path), "--again", "0", "--steps", "4", *SMALL_BUILD]))
 
 
 def folders_with_a_tokenizer(built: Path) -> list[Path]:

@@ -5,6 +5,7 @@
 #   make smoke       the demo's path on a few problems
 #   make check       ruff, mypy and the tests: the gate for a change
 #   make reproduce   the paper's 7B run (a GPU, `make install-gpu`, and OPENAI_API_KEY)
+#   make bench-peers the peers that scripts/bench compares with, in an environment of their own
 #   make tiny        rebuild the tiny student from nothing (an hour or so)
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -17,7 +18,7 @@ STRAYS := torchvision torchaudio torchcodec
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: install install-gpu demo smoke test check lint types reproduce tiny clean
+.PHONY: install install-gpu demo smoke test check lint types reproduce bench-peers tiny clean
 
 install: $(VENV)/.installed
 
@@ -54,6 +55,11 @@ types: install
 
 reproduce:
 	$(BIN)/drp run configs/paper/r1-distill-qwen-7b.yaml
+
+bench-peers:
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/pip install --quiet $(TESTED) torch
+	.venv-peers/bin/pip install --quiet trl==1.16.0 peft bespokelabs-curator==0.1.31
 
 tiny: install
 	$(BIN)/python scripts/build_tiny_student.py --output data/tiny

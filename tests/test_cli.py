@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from drp.cli import PIPELINE
-from tests.conftest import THINKING, Ended, read_lines, trace
+from tests.conftest import REPOSITORY, THINKING, Ended, read_lines, trace
 
 
 @pytest.fixture
@@ -97,6 +97,18 @@ def test_a_folder_that_cannot_be_made(
     ended = drp("decompose", config, "--input", write_lines("traces.jsonl", trace()))
     assert ended.status == 2
     assert "a file stands where a folder was expected" in ended.err
+
+
+def test_a_trace_that_is_concise_already_is_left_out_and_counted(
+    drp: Callable[..., Ended], config: Path, write_lines: Callable[..., Path]
+) -> None:
+    thinking, summary = "I need to find how many apples Ann has.\n\nSo 3 * 4 = 12 apples.", "The answer is \\boxed{12}."
+    concise = trace(thinking=thinking, summary=summary, response=f"{thinking}\n</think>\n\n{summary}")
+    student = f"student.model={REPOSITORY}/data/tiny/model"
+    assert drp("decompose", config, "--input", write_lines("traces.jsonl", concise)).status == 0
+    ended = drp("prune", config, "--set", student)
+    assert ended.status == 0
+    assert "filtered 1 (nothing to prune 1) + failed 0" in ended.out
 
 
 def test_a_stale_artifact(drp: Callable[..., Ended], config: Path, write_lines: Callable[..., Path]) -> None:

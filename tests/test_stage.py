@@ -17,7 +17,7 @@ import pytest
 from drp.artifacts import read_records
 from drp.errors import InputError, TooManyFailures
 from drp.manifest import load_manifest
-from drp.records import Failure, Record
+from drp.records import Failure, Omission, Record
 from drp.stage import RunOptions, Stage, run_stage
 from tests.conftest import read_lines
 
@@ -76,6 +76,17 @@ def test_failures_are_retried_and_what_is_done_is_not(write_lines: Callable[...,
     counts = run_stage(stage(source, work=work), RunOptions(), max_failures=1)
     assert worked == ["n0", "n1", "n2", "n1"]
     assert (counts.read, counts.written, counts.failed) == (3, 2, 1)
+
+
+def test_what_the_work_leaves_out_is_counted_with_its_reason(write_lines: Callable[..., Path]) -> None:
+    source = write_lines("in.jsonl", *numbers(0, 5))
+
+    def work(records: Iterator[Number]) -> Iterator[Number | Omission]:
+        for record in records:
+            yield record if record.value else Omission(id=record.id, reason="zero")
+
+    counts = run_stage(stage(source, work=work), RunOptions())
+    assert (counts.read, counts.written, counts.filtered, counts.failed) == (2, 1, {"zero": 1}, 0)
 
 
 def test_nothing_starts_when_nothing_is_missing(write_lines: Callable[..., Path]) -> None:

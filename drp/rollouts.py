@@ -29,7 +29,7 @@ def write_problems(
     stage = Stage(
         name="problems",
         target=target,
-        inputs=[source.path for source in sources if source.path is not None],
+        inputs=[source.path for source in sources if source.path is not None and source.path.is_file()],
         fingerprint={"problems": [source.identity() for source in sources], "seed": config.seed},
         read=lambda: load_problems(sources, config.seed),
         work=lambda problems: (problem for problem in problems),

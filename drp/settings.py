@@ -125,7 +125,7 @@ class SourceSettings(Section):
     limit: PositiveInt | None = None
     """Take so many problems only, the first ones."""
     shuffle: bool = False
-    """Shuffle with the run's seed before `limit`."""
+    """Shuffle with the run's seed before `limit`; without one, all problems are held in memory for it."""
 
 
 class GenerateSettings(Section):
@@ -189,10 +189,6 @@ class DecomposeSettings(Section):
     """`skill`: one atomic skill a step (DRP). `default`: steps without skills (the paper's ablation). `sentence`."""
     only_correct: bool = True
     """Leave out traces whose own answer is wrong or could not be graded, before a teacher is paid for them."""
-
-
-class PruneSettings(Section):
-    """Stage prune."""
 
 
 class LoraSettings(Section):
@@ -267,9 +263,9 @@ class GradingSettings(Section):
     workers: Annotated[PositiveInt | None, OPERATIONAL] = None
     """Worker processes; None: one a core, 8 at most."""
     timeout_s: Annotated[float, Field(gt=0), OPERATIONAL] = 10.0
-    """Limit for one answer, in seconds; what takes longer could not be graded."""
+    """Limit for one answer, in seconds of CPU time; what takes longer could not be graded."""
     memory_mib: Annotated[PositiveInt, OPERATIONAL] = 2048
-    """Limit of one worker's memory, in MiB."""
+    """What one worker may take, in MiB, on top of what it starts with."""
 
 
 class ReportSettings(Section):
@@ -293,7 +289,6 @@ class Config(Section):
     generate: GenerateSettings = GenerateSettings()
     teacher: TeacherSettings = TeacherSettings()
     decompose: DecomposeSettings = DecomposeSettings()
-    prune: PruneSettings = PruneSettings()
     train: TrainSettings = TrainSettings()
     eval: EvalSettings = EvalSettings()
     grading: GradingSettings = GradingSettings()

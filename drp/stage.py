@@ -125,16 +125,25 @@ def _open_manifest(stage: Stage[Any, Any], options: RunOptions) -> Manifest:
         versions=versions_of_packages(),
         started=now(),
     )
-    old = None if options.overwrite else load_manifest(stage.target)
+    old = None if options.overwrite else _load_binding_manifest(stage.target)
     if options.overwrite:
         _remove(stage.target)
-    elif old is None and stage.target.exists() and stage.target.stat().st_size:
+    elif old is None and not _is_empty(stage.target):
         raise InputError(f"{stage.target}: exists, but nothing says what made it; move it, or use --overwrite")
     if old is not None:
         check_unchanged(old, new, stage.inputs, stage.target)
         new = new.model_copy(update={"started": old.started, "seconds": old.seconds})
     new.save(stage.target)
     return new
+
+
+def _load_binding_manifest(target: Path) -> Manifest | None:
+    """The manifest that a target has to agree with; a run that wrote nothing binds nobody to its mistakes."""
+    return None if _is_empty(target) else load_manifest(target)
+
+
+def _is_empty(target: Path) -> bool:
+    return not target.exists() or target.stat().st_size == 0
 
 
 def _remove(target: Path) -> None:
@@ -238,7 +247,7 @@ def _fail(failure: Failure, run: _Run, failures: Appender) -> None:
 
 def _describe_plan(stage: Stage[InT, Any], options: RunOptions) -> Counts:
     """--dry-run: what would be done."""
-    old = None if options.overwrite else load_manifest(stage.target)
+    old = None if options.overwrite else _load_binding_manifest(stage.target)
     if old is not None:
         check_unchanged(old, old.model_copy(update={"fingerprint": stage.fingerprint}), stage.inputs, stage.target)
     run = _Run(done=set() if options.overwrite else {item["id"] for item in scan(stage.target)})

@@ -123,6 +123,18 @@ def test_a_changed_configuration_is_refused_with_the_keys(write_lines: Callable[
         run_stage(stage(source, fingerprint={"square": {"power": 3}}), RunOptions(dry_run=True))
 
 
+def test_a_run_that_wrote_nothing_does_not_bind_the_next(write_lines: Callable[..., Path]) -> None:
+    source = write_lines("in.jsonl", *numbers(1, 2))
+
+    def stumble(records: Iterator[Number]) -> Iterator[Number]:
+        raise InputError("no such model")
+        yield next(records)
+
+    with pytest.raises(InputError, match="no such model"):
+        run_stage(stage(source, work=stumble, fingerprint={"power": 3}), RunOptions())
+    assert run_stage(stage(source), RunOptions()).written == 2
+
+
 def test_a_limit_is_no_part_of_what_was_made(write_lines: Callable[..., Path]) -> None:
     source = write_lines("in.jsonl", *numbers(1, 2, 3))
     assert run_stage(stage(source), RunOptions(limit=2)).written == 2

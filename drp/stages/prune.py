@@ -40,7 +40,6 @@ def run(config: Config, options: RunOptions = RunOptions()) -> Counts:
         target=options.output or rundir.pruned,
         inputs=[source],
         fingerprint={
-            "prune": config.prune.identity(),
             "teacher": describe_teacher(config, "prune"),
             "student": config.student.identity(),
         },

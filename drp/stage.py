@@ -89,6 +89,8 @@ def run_stage(stage: Stage[InT, OutT], options: RunOptions, max_failures: float 
     max_failures: under 1 a share of the records, else a number of them.
     """
     for path in stage.inputs:
+        if waits_for(path, stage.name, options):
+            return Counts()
         check_input(path, stage.name)
     if options.dry_run:
         return _describe_plan(stage, options)
@@ -103,6 +105,14 @@ def run_stage(stage: Stage[InT, OutT], options: RunOptions, max_failures: float 
 
 def failures_path(target: Path) -> Path:
     return target.with_name(f"{target.stem}.failed.jsonl")
+
+
+def waits_for(path: Path, name: str, options: RunOptions) -> bool:
+    """Whether a dry run has nothing to look at because the stage before has not run yet; says so."""
+    waits = options.dry_run and options.input is None and not path.exists()
+    if waits:
+        report(f"{name} would wait for {path}")
+    return waits
 
 
 def check_input(path: Path, name: str) -> None:

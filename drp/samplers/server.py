@@ -126,12 +126,12 @@ class ServerSampler:
         except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError) as error:
             raise self._refusal(error) from None
         except openai.APIError as error:
-            return Rejection(request.id, f"{self._address}: {type(error).__name__}: {error}")
+            return Rejection(request.id, f"{self._address}: {type(error).__name__}: {error}", "server error")
         return self._read(request.id, answer)
 
     def _read(self, request_id: str, answer: Any) -> Completion | Rejection:
         if not getattr(answer, "choices", None):
-            return Rejection(request_id, f"{self._address} gave no completion: {str(answer)[:200]}")
+            return Rejection(request_id, f"{self._address} gave no completion: {str(answer)[:200]}", "empty reply")
         choice = answer.choices[0]
         token_ids = getattr(choice, "token_ids", None)
         if token_ids is not None:

@@ -32,11 +32,14 @@ class TransformersSampler:
         config: Any,
         revision: str | None = None,
         trust_remote_code: bool = False,
+        adapter: str | None = None,
     ) -> None:
         self._sampling, self._seed, self._tokenizer = sampling, seed, tokenizer
         self._batch_size = engine.batch_size
         self._restore_threads: Callable[[], None] = lambda: None
         self._model: Any = _load_model(model, engine.dtype, config, revision, trust_remote_code)
+        if adapter:
+            self._model.load_adapter(adapter)
         if self._model.device.type == "cpu":
             self._restore_threads = limit_threads(self._model.num_parameters())
         own_limit = getattr(self._model.config, "max_position_embeddings", None)

@@ -16,12 +16,14 @@ from typing import Any
 from drp.errors import InputError, UserError
 from drp.samplers.base import Completion, Rejection, Request
 from drp.samplers.completions import derive_seed, limit_response, read_completion
-from drp.samplers.models import count_parameters
+from drp.samplers.models import count_parameters, read_rank
 from drp.samplers.threads import limit_threads
 from drp.settings import EngineSettings, SamplingSettings
 from drp.traces import Tokenizer
 
 GIB = 1 << 30
+LORA_RANKS = (8, 16, 32, 64, 128, 256, 512)
+"""What vLLM's max_lora_rank may be."""
 FIT_MEMORY = -1
 """vLLM's max_model_len for: the model's own limit, or what the key-value cache holds where that is less."""
 
@@ -42,6 +44,7 @@ class VllmSampler:
         config: Any,
         revision: str | None = None,
         trust_remote_code: bool = False,
+        adapter: str | None = None,
     ) -> None:
         self._sampling, self._seed, self._tokenizer = sampling, seed, tokenizer
         self._restore_threads: Callable[[], None] = lambda: None
@@ -52,6 +55,10 @@ class VllmSampler:
         arguments = _engine_arguments(engine, on_cpu=self._on_cpu)
         arguments |= {"model": model, "seed": seed, "revision": revision, "tokenizer_revision": revision}
         arguments |= {"trust_remote_code": trust_remote_code}
+        self._adapter = adapter
+        if adapter:
+            room = min((size for size in LORA_RANKS if size >= read_rank(adapter)), default=LORA_RANKS[-1])
+            arguments |= {"enable_lora": True, "max_lora_rank": room}
         try:
             self._engine: Any = self._start(arguments, config)
             self.max_model_len: int = self._engine.model_config.max_model_len
@@ -117,6 +124,7 @@ class VllmSampler:
 
     def _add(self, serial: str, request: Request) -> Rejection | None:
         from vllm import SamplingParams
+        from vllm.lora.request import LoRARequest
         from vllm.sampling_params import RequestOutputKind
 
         limit = limit_response(request, self._sampling.max_new_tokens, self.max_model_len)
@@ -131,7 +139,8 @@ class VllmSampler:
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
         try:
-            self._engine.add_request(serial, {"prompt_token_ids": request.prompt_ids}, parameters)
+            lora = LoRARequest("adapter", 1, self._adapter) if self._adapter else None
+            self._engine.add_request(serial, {"prompt_token_ids": request.prompt_ids}, parameters, lora_request=lora)
         except _refusals() as error:
             return Rejection(request.id, f"vLLM refuses the request: {_explain(error)}")
         return None

@@ -20,10 +20,24 @@ class LoraSettings(Section):
 class TrainSettings(Section):
     """Stage train; the defaults are the paper's (Appendix B)."""
 
+    method: Literal["lora", "full", "qlora"] = "lora"
+    """`lora`: an adapter on the frozen student. `full`: every weight, kept in float32 while it trains; no `adapter/`.
+    `qlora`: an adapter on the student in 4 bits (NF4); `merged/` still has the student's own weights under it."""
     epochs: float = Field(default=3, gt=0)
     batch_size: PositiveInt = 2
-    """Examples a device and step."""
+    """Examples in a micro-batch: what one device holds at once."""
     gradient_accumulation: PositiveInt = 4
+    """Micro-batches in an optimizer step, over all processes: a step always takes `batch_size` x
+    `gradient_accumulation` examples, so that the loss curve does not depend on the number of processes."""
+    num_processes: Annotated[PositiveInt, OPERATIONAL] = 1
+    """Processes on this machine, each with a GPU of its own (or a share of the cores). They divide the micro-batches of
+    a step among them, so `gradient_accumulation` has to be a multiple of it; a stopped run may go on with another
+    number. Over several machines, start `drp train` on each with your own launcher, such as `torchrun --nnodes 2
+    --nproc-per-node 8 --rdzv-endpoint HOST:PORT -m drp train CONFIG` or `accelerate launch`, with the run directory on
+    a disk that all of them see; its processes then count, not this key."""
+    strategy: Annotated[Literal["ddp", "fsdp"], OPERATIONAL] = "ddp"
+    """With several processes. `ddp`: each holds the whole model. `fsdp`: weights, gradients and optimizer state are cut
+    into a part for each (PyTorch's FSDP2), for a model that one GPU cannot hold. The loss curve is the same."""
     learning_rate: float = Field(default=3e-5, gt=0)
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup_ratio: float = Field(default=0.1, ge=0, lt=1)
@@ -40,6 +54,10 @@ class TrainSettings(Section):
     """Share of the examples kept for the validation loss."""
     eval_steps: PositiveInt = 300
     """Optimizer steps between two validation losses."""
+    keep: Literal["best", "last"] = "best"
+    """Which weights `adapter/` and `merged/` are made of: those of the lowest validation loss, or those of the last
+    step. `best` costs a checkpoint where it falls and guards against overfitting; without a validation split, or with
+    `eval_steps` longer than the training, it is the last step."""
     checkpoint_steps: Annotated[PositiveInt, OPERATIONAL] = 100
     """Optimizer steps between two checkpoints; a kill loses what came after the last one."""
     padding_free: bool = True
@@ -47,6 +65,9 @@ class TrainSettings(Section):
     loss is the same."""
     gradient_checkpointing: Annotated[bool, OPERATIONAL] = False
     """Recompute activations in the backward pass: less memory, a third slower."""
+    liger: Annotated[bool, OPERATIONAL] = False
+    """Liger's fused RMSNorm, rotary and gated-MLP kernels on a GPU. Not its fused cross entropy: logits are computed on
+    response tokens only already."""
     only_correct: bool = True
     """Train only on traces whose own answer was right."""
     response: Literal["pruned", "original"] = "pruned"

@@ -1,15 +1,17 @@
-"""Stage train: pruned.jsonl -> train/, a LoRA adapter of the student and the student with it merged in.
+"""Stage train: pruned.jsonl -> train/, a LoRA adapter of the student and the student with it merged in; or, with
+`train.method` full, the student with all of its weights trained.
 
     train/sft.jsonl      every example as trained on: text, token ids, which part carries loss
     train/log.jsonl      loss, learning rate, gradient norm, tokens/s of every optimizer step; validation losses
-    train/adapter/       the adapter, with the tokenizer trained with
-    train/merged/        base and adapter as one model, in the base's own type, with the same tokenizer
+    train/adapter/       the adapter, with the tokenizer trained with; none with `train.method` full
+    train/merged/        the trained model, base and adapter in one, in the base's own type, with the same tokenizer
     train/summary.json   counts, losses, speed, memory, versions: `TrainSummary`
 
 A kill loses what came after the last checkpoint (`train.checkpoint_steps`); the next run goes on from there.
 """
 
 import shutil
+import sys
 import time
 from collections import Counter
 from itertools import islice
@@ -18,30 +20,37 @@ from typing import TYPE_CHECKING, Any
 
 from drp.artifacts import Appender, explain_os_errors, lock, read_records, scan, write_atomically
 from drp.errors import InputError
-from drp.manifest import InputDigest, Manifest, check_unchanged, load_manifest, now, package_versions
+from drp.manifest import InputDigest, Manifest, check_input, check_unchanged, load_manifest, now, package_versions
 from drp.progress import report, say
+from drp.records import Failure
 from drp.rundir import RunDir
 from drp.settings import Config
-from drp.stage import RunOptions, check_failures, check_input, failures_path, waits_for
+from drp.stage import RunOptions, waits_for
+from drp.tally import check_failures, failures_path
 from drp.traces import Tokenizer, load_tokenizer
 
 if TYPE_CHECKING:
     from drp.training.examples import Selection
     from drp.training.preflight import Preflight
-    from drp.training.summary import TrainDir, TrainSummary
+    from drp.training.summary import TrainDir, Trained, TrainSummary
 
 
 def run(config: Config, options: RunOptions = RunOptions()) -> "TrainSummary | None":
-    """Do what is missing of the training. Returns its summary; None for a dry run.
+    """Do what is missing of the training. Returns its summary; None for a dry run, and in a process that does not lead.
 
     Raises InputError for a missing or changed input, TooManyFailures after everything was written.
     """
+    from drp.training.launch import leads
     from drp.training.summary import TrainDir
 
     source, folder = _locate(config, options)
+    if not leads():
+        _follow(config, options, folder)
+        return None
     if waits_for(source, "train", options):
         return None
     check_input(source, "train")
+    _check_machine(config)
     if options.dry_run:
         selection, _ = _select(config, options)
         report(f"train would use {selection.counts().describe()} -> {folder.root}")
@@ -53,18 +62,46 @@ def run(config: Config, options: RunOptions = RunOptions()) -> "TrainSummary | N
             summary = _finish(config, options, manifest, TrainDir(folder.root))
     report(f"train: {summary.counts.describe()} -> {folder.root}")
     report(f"train: {summary.describe()}")
-    errors = Counter(item["error"] for item in scan(failures_path(folder.root)))
-    check_failures("train", summary.counts, folder.root, config.max_failures, errors)
+    reasons = Counter(Failure.model_validate(item).kind for item in scan(failures_path(folder.root)))
+    check_failures("train", summary.counts, folder.root, config.max_failures, reasons)
     return summary
+
+
+def _follow(config: Config, options: RunOptions, folder: "TrainDir") -> None:
+    """The share of a process that a user's launcher started beside the leader; that one tells what happens."""
+    from drp.training.session import train_student
+
+    manifest = load_manifest(folder.root)
+    done = manifest is not None and manifest.state == "complete" and folder.summary.exists()
+    if options.dry_run or (done and not options.overwrite):
+        return
+    try:
+        train_student(config, *_select(config, options), folder)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _check_machine(config: Config) -> None:
+    from drp.training.launch import check_processes
+    from drp.training.student import check_extras
+
+    check_processes(config.train)
+    check_extras(config.train)
 
 
 def preview(config: Config, options: RunOptions = RunOptions()) -> "Preflight":
     """What would be trained on, checked; nothing is written."""
+    check_input(_locate(config, options)[0], "train")
+    _check_machine(config)
+    return _inspect(config, *_select(config, options))
+
+
+def _inspect(config: Config, selection: "Selection", tokenizer: Tokenizer) -> "Preflight":
+    from drp.training.memory import forecast
     from drp.training.preflight import inspect_examples
 
-    check_input(_locate(config, options)[0], "train")
-    selection, tokenizer = _select(config, options)
-    return inspect_examples(selection, tokenizer, config.train)
+    shown = inspect_examples(selection, tokenizer, config.train)
+    return shown.model_copy(update={"memory": forecast(config, selection)})
 
 
 def load_summary(path: Path) -> "TrainSummary | None":
@@ -157,26 +194,36 @@ def _train(config: Config, options: RunOptions, manifest: Manifest, folder: "Tra
     from drp.training.checkpoints import remove_checkpoints
     from drp.training.examples import write_examples
     from drp.training.journal import read_log
-    from drp.training.preflight import inspect_examples
-    from drp.training.session import train_student
     from drp.training.summary import summarize
 
     selection, tokenizer = _select(config, options)
-    say(inspect_examples(selection, tokenizer, config.train).render())
+    say(_inspect(config, selection, tokenizer).render())
     write_examples(folder.sft, selection)
     with Appender(failures_path(folder.root), truncate=True) as failures:
         for failure in selection.failures:
             failures.append(failure)
-    setup = train_student(config, selection, tokenizer, folder)
+    trained = _train_student(config, selection, tokenizer, folder)
     summary = summarize(
         read_log(folder.log),
         base_model=config.student.model,
         counts=selection.counts(),
         train=len(selection.train),
         validation=len(selection.validation),
-        setup=setup,
+        keep=config.train.keep,
+        trained=trained,
         fingerprint=manifest.fingerprint,
     )
     write_atomically(folder.summary, lambda draft: draft.write_text(summary.model_dump_json(indent=2) + "\n"))
     remove_checkpoints(folder.checkpoints)
     return summary
+
+
+def _train_student(config: Config, selection: "Selection", tokenizer: Tokenizer, folder: "TrainDir") -> "Trained":
+    """Here, or in processes of their own."""
+    from drp.training.launch import is_launched, run_ranks
+    from drp.training.session import train_student
+
+    n = config.train.num_processes
+    if is_launched() or n == 1:
+        return train_student(config, selection, tokenizer, folder)
+    return run_ranks(n, train_student, config, selection, tokenizer, folder)

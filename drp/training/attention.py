@@ -36,6 +36,9 @@ def attend(
 
     cu_seq_lens_q: where each example starts, and T; (examples + 1,), int32. None: the row is one example.
     """
+    if torch.is_autocast_enabled(query.device.type):  # it knows sdpa, but not the variable-length kernel
+        dtype = torch.get_autocast_dtype(query.device.type)
+        query, key, value = (states.to(dtype) for states in (query, key, value))
     bounds = torch.tensor([0, query.shape[2]], device=query.device) if cu_seq_lens_q is None else cu_seq_lens_q
     if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16) and dropout == 0.0:
         longest = max_length_q or query.shape[2]

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 from drp.artifacts import explain_os_errors
+from drp.errors import InputError
 
 # What the Trainer writes last; a checkpoint without it was torn by a kill.
 STATE = "trainer_state.json"
@@ -20,6 +21,19 @@ def find_checkpoint(folder: Path) -> tuple[Path, int] | None:
                 return path, step
             shutil.rmtree(path)
     return None
+
+
+def is_sharded(checkpoint: Path) -> bool:
+    """Whether its weights are in parts, as FSDP writes them; they go back into a model that is in parts only."""
+    return any(checkpoint.glob("pytorch_model_fsdp*"))
+
+
+def get_checkpoint(folder: Path, step: int) -> Path:
+    """The checkpoint of an optimizer step. Raises InputError where it is gone."""
+    path = folder / f"checkpoint-{step}"
+    if not path.exists():
+        raise InputError(f"{path}: is gone, and train.keep=best needs it; train again with --overwrite")
+    return path
 
 
 def _read_step(path: Path) -> int | None:

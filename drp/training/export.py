@@ -10,13 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
+from torch import Tensor
 
 from drp.artifacts import explain_os_errors
 from drp.errors import DrpError, InputError
+from drp.settings import StudentSettings
 from drp.traces import Tokenizer, load_tokenizer
 from drp.training.examples import Example, encode
+from drp.training.student import load_student
 
 
 @contextmanager
@@ -51,25 +53,51 @@ def write_folder(target: Path, write: Callable[[Path], object]) -> None:
             shutil.rmtree(draft, ignore_errors=True)
 
 
-def save_adapter(model: Any, tokenizer: Tokenizer, target: Path) -> None:
-    """model: the PEFT model that was trained."""
+def save_adapter(model: Any, weights: dict[str, Tensor], tokenizer: Tokenizer, target: Path) -> None:
+    """model: the PEFT model that was trained. weights: its adapter's, whole."""
 
     def write(folder: Path) -> None:
-        model.save_pretrained(folder, save_embedding_layers=False)  # never trained, so the base's are right
+        # The embeddings were never trained, so the base's are right.
+        model.save_pretrained(folder, state_dict=weights, save_embedding_layers=False)
         (folder / "README.md").unlink(missing_ok=True)  # PEFT's model card, a form with nothing filled in
         tokenizer.save_pretrained(folder)
 
     write_folder(target, write)
 
 
-def save_merged(model: Any, tokenizer: Tokenizer, dtype: torch.dtype, target: Path) -> None:
-    """Merge the adapter into the base weights and save them as `dtype`. The PEFT model is used up."""
-    merged = model.merge_and_unload(safe_merge=True).to(dtype)
-    merged.config.use_cache = True
-    merged.config.dtype = dtype
+def merge_adapter(student: StudentSettings, adapter: Path) -> Any:
+    """Base and adapter as one model on the CPU, in the type that the base's weights are stored in.
+
+    The base comes from disk again: the one in memory may be rounded for training. Each layer is added up in float32 and
+    rounded once.
+    """
+    from peft import PeftModel
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    model = PeftModel.from_pretrained(load_student(student, "stored"), str(adapter), torch_device="cpu")
+    for layer in model.modules():
+        if isinstance(layer, BaseTunerLayer):
+            base = layer.get_base_layer()
+            dtype = base.weight.dtype
+            base.float()
+            layer.merge(safe_merge=True)  # refuses weights that are not numbers
+            base.to(dtype)
+    return model.unload()
+
+
+def put_back(student: StudentSettings, weights: dict[str, Tensor]) -> Any:
+    """The student with all of its weights replaced, on the CPU, in the type that they were stored in."""
+    model = load_student(student, "stored")
+    model.load_state_dict(weights)
+    return model
+
+
+def save_merged(model: Any, tokenizer: Tokenizer, target: Path) -> None:
+    """model: a plain model of transformers."""
+    model.config.use_cache = True
 
     def write(folder: Path) -> None:
-        merged.save_pretrained(folder)
+        model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
 
     write_folder(target, write)

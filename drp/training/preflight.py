@@ -12,6 +12,7 @@ from drp.errors import DrpError
 from drp.settings import TrainSettings
 from drp.traces import OPENING, Tokenizer, prompt_ids
 from drp.training.examples import IGNORED, Example, Selection
+from drp.training.memory import Forecast
 
 
 class Lengths(BaseModel):
@@ -46,6 +47,8 @@ class Preflight(BaseModel):
     failed: int
     prompt_tokens: Lengths
     response_tokens: Lengths
+    memory: Forecast | None = None
+    """What the training takes; None where nobody asked for it."""
 
     def render(self) -> str:
         reasons = ", ".join(f"{reason} {n}" for reason, n in sorted(self.filtered.items())) or "none"
@@ -60,6 +63,7 @@ class Preflight(BaseModel):
                 f"response tokens: mean {self.response_tokens.mean}, longest {self.response_tokens.longest}",
                 f"checked: prompt as in evaluation, {OPENING} once, at most one BOS, EOS at the end of the labels and "
                 "nowhere else, no loss on the prompt",
+                *([self.memory.render()] if self.memory else []),
             ]
         )
 

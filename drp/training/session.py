@@ -1,6 +1,9 @@
-"""One training from start, or from its last checkpoint, to adapter and merged model."""
+"""One training from start, or from its last checkpoint, to adapter and merged model. With several processes each runs
+this; the leader alone reads and writes what is on disk, but for the checkpoints' parts."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,58 +15,86 @@ from drp.progress import say
 from drp.settings import Config
 from drp.traces import Tokenizer
 from drp.training import attention
-from drp.training.callbacks import GracefulStop, StepBar
-from drp.training.checkpoints import find_checkpoint
+from drp.training.arguments import build_arguments
+from drp.training.callbacks import CheckpointBest, GracefulStop, StepBar
+from drp.training.checkpoints import find_checkpoint, is_sharded
 from drp.training.examples import Selection
-from drp.training.export import check_export, explain_write_errors, save_adapter, save_merged
-from drp.training.journal import read_log, rewind_log
-from drp.training.student import add_adapter, choose_precision, load_student
-from drp.training.summary import Setup, TrainDir
-from drp.training.trainer import ResponseTrainer, build_arguments
+from drp.training.export import (
+    check_export,
+    explain_write_errors,
+    merge_adapter,
+    put_back,
+    save_adapter,
+    save_merged,
+)
+from drp.training.journal import rewind_log
+from drp.training.launch import count_processes, join, leads, share
+from drp.training.student import add_adapter, choose_precision, prepare_weights
+from drp.training.summary import Setup, TrainDir, Trained, measure_peaks
+from drp.training.trainer import ResponseTrainer
+
+Weights = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
 class Student:
-    """The model ready to be trained. dtype: the type that its base weights are stored in."""
+    """The model ready to be trained."""
 
     model: Any
-    dtype: torch.dtype
     setup: Setup
 
 
-def train_student(config: Config, selection: Selection, tokenizer: Tokenizer, folder: TrainDir) -> Setup:
-    """Train, and write `log.jsonl`, `adapter/` and `merged/`.
+def train_student(config: Config, selection: Selection, tokenizer: Tokenizer, folder: TrainDir) -> Trained:
+    """Train, and write `log.jsonl`, `adapter/` (but with `train.method` full) and `merged/`.
 
     Raises KeyboardInterrupt when asked to stop, with a checkpoint written; DrpError where the loss is not a number.
     """
     disable_progress_bar()  # type: ignore[no-untyped-call]
-    student = prepare_student(config)
+    student = prepare_student(config, join())
     _check_vocabulary(selection, student.model)
-    _optimize(config, selection, student, folder)
-    save_adapter(student.model, tokenizer, folder.adapter)
-    save_merged(student.model, tokenizer, student.dtype, folder.merged)
-    check_export(folder.merged, selection.train[0])
-    return student.setup
+    weights = _optimize(config, selection, student, folder)
+    if leads():
+        _export(config, student, weights, tokenizer, folder)
+        check_export(folder.merged, selection.train[0])
+    return Trained(student.setup, *measure_peaks())
 
 
-def prepare_student(config: Config) -> Student:
+def _export(config: Config, student: Student, weights: Weights, tokenizer: Tokenizer, folder: TrainDir) -> None:
+    if config.train.method == "full":
+        merged = put_back(config.student, weights)
+    else:
+        save_adapter(student.model, weights, tokenizer, folder.adapter)
+        merged = merge_adapter(config.student, folder.adapter)
+    save_merged(merged, tokenizer, folder.merged)
+
+
+def prepare_student(config: Config, device: torch.device) -> Student:
     settings = config.train
     precision = choose_precision(settings.precision)
-    base, dtype = load_student(config.student, precision)
-    if torch.cuda.is_available():
-        base.to("cuda")  # type: ignore[arg-type]  # the attention is tried where it will run
+    # The attention is tried where it will run; a model that is to be cut up may be too large for that.
+    base = prepare_weights(config, precision, torch.device("cpu") if settings.strategy == "fsdp" else device)
     joined = settings.padding_free and attention.install(base)
-    if settings.padding_free and not joined:
+    if settings.padding_free and not joined and leads():
         say("train: this model's attention cannot take examples side by side; padding batches of similar lengths")
-    model = add_adapter(base, settings.lora, config.seed)
+    model: Any = base if settings.method == "full" else add_adapter(base, settings.lora, config.seed)
+    trained, total = _count_weights(model)
     setup = Setup(
         device=torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        processes=count_processes(settings),
         precision=precision,
         padding_free=joined,
-        trained_weights=sum(weight.numel() for weight in model.parameters() if weight.requires_grad),
-        total_weights=sum(weight.numel() for weight in model.parameters()),
+        trained_weights=trained,
+        total_weights=total,
     )
-    return Student(model, dtype, setup)
+    return Student(model, setup)
+
+
+def _count_weights(model: Any) -> tuple[int, int]:
+    """Those that are trained, and all; four bits count as one weight."""
+    if hasattr(model, "get_nb_trainable_parameters"):
+        trained, total = model.get_nb_trainable_parameters()
+        return trained, total
+    return model.num_parameters(only_trainable=True), model.num_parameters()
 
 
 def _check_vocabulary(selection: Selection, model: Any) -> None:
@@ -77,11 +108,9 @@ def _check_vocabulary(selection: Selection, model: Any) -> None:
             )
 
 
-def _optimize(config: Config, selection: Selection, student: Student, folder: TrainDir) -> None:
-    found = find_checkpoint(folder.checkpoints)
-    seconds = rewind_log(folder.log, found[1] if found else -1)
-    if found:
-        say(f"train: going on from optimizer step {found[1]}")
+def _optimize(config: Config, selection: Selection, student: Student, folder: TrainDir) -> Weights:
+    """Returns the trained weights, on the leader."""
+    found, seconds = share(_go_back(config, folder) if leads() else (None, 0.0))
     arguments = build_arguments(
         config.train,
         folder.checkpoints,
@@ -91,7 +120,9 @@ def _optimize(config: Config, selection: Selection, student: Student, folder: Tr
         resumed=found is not None,
     )
     bar, stop = StepBar(), GracefulStop()
-    with Appender(folder.log) as log, explain_write_errors(folder.root), stop:
+    callbacks = [bar, stop, *([CheckpointBest()] if arguments.metric_for_best_model else [])]
+    opened = Appender(folder.log) if leads() else nullcontext()
+    with opened as log, explain_write_errors(folder.root), stop:
         trainer = ResponseTrainer(
             student.model,
             arguments,
@@ -100,21 +131,33 @@ def _optimize(config: Config, selection: Selection, student: Student, folder: Tr
             log,
             joined=student.setup.padding_free,
             seconds=seconds,
-            callbacks=[bar, stop],
+            callbacks=callbacks,
         )
         try:
-            trainer.train(resume_from_checkpoint=str(found[0]) if found else None)
+            trainer.train(resume_from_checkpoint=found)
         finally:
             bar.close()
         if stop.asked:
             raise KeyboardInterrupt
-        _validate_at_the_end(trainer, folder)
+        trainer.load_best()
+        return trainer.gather_weights()
 
 
-def _validate_at_the_end(trainer: ResponseTrainer, folder: TrainDir) -> None:
-    """Unless the last step was just followed by a validation."""
-    if trainer.eval_dataset is None:
-        return
-    last = read_log(folder.log)[-1]
-    if last.validation_loss is None or last.step != trainer.state.global_step:
-        trainer.evaluate()
+def _go_back(config: Config, folder: TrainDir) -> tuple[str | None, float]:
+    """To the last checkpoint, which is returned with the working time up to there; the log as well."""
+    found = find_checkpoint(folder.checkpoints)
+    seconds = rewind_log(folder.log, found[1] if found else -1)
+    if found is None:
+        return None, seconds
+    _check_strategy(config, found[0])
+    say(f"train: going on from optimizer step {found[1]}")
+    return str(found[0]), seconds
+
+
+def _check_strategy(config: Config, checkpoint: Path) -> None:
+    written = "fsdp" if is_sharded(checkpoint) else "ddp"
+    if written != config.train.strategy:
+        raise InputError(
+            f"{checkpoint}: was written with train.strategy={written}, now it is {config.train.strategy}; set it back, "
+            "or start again with --overwrite"
+        )

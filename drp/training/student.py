@@ -1,15 +1,19 @@
-"""The student as it is trained: its base weights frozen, an adapter on its linear layers."""
+"""The student as it is trained: its base weights frozen, whole or in 4 bits, with an adapter on its linear layers; or
+all of its weights (`train.method`)."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, set_seed
 
-from drp.errors import ConfigError, InputError
-from drp.settings import LoraSettings, StudentSettings
+from drp.errors import ConfigError, InputError, MissingExtra
+from drp.settings import Config, LoraSettings, StudentSettings, TrainSettings
 
-DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32, "stored": "auto"}
 
 
 def choose_precision(precision: str) -> str:
@@ -21,22 +25,88 @@ def choose_precision(precision: str) -> str:
     return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "fp32"
 
 
-def load_student(student: StudentSettings, precision: str) -> tuple[PreTrainedModel, torch.dtype]:
-    """The base model in the precision of training, and the type its own weights are stored in.
+def check_extras(settings: TrainSettings) -> None:
+    """Raises MissingExtra or ConfigError where the configuration asks for what is not installed or needs a GPU."""
+    if settings.method == "qlora" and find_spec("bitsandbytes") is None:
+        raise MissingExtra("train.method: `qlora` needs bitsandbytes: pip install 'drp[qlora]'; or use `lora`")
+    if settings.liger and find_spec("liger_kernel") is None:
+        raise MissingExtra("train.liger: needs Liger's kernels: pip install 'drp[liger]'; or set it to false")
+    if settings.liger and not torch.cuda.is_available():
+        raise ConfigError("train.liger: its kernels need a GPU; set it to false")
 
-    Raises InputError where there is none.
+
+def prepare_weights(config: Config, precision: str, device: torch.device) -> PreTrainedModel:
+    """The base model as `train.method` needs it, on `device`."""
+    method = config.train.method
+    if method == "qlora":
+        return _load_quantized(config.student, precision, device)
+    # Steps of the size of 3e-5 would be lost in the 8 bits of bfloat16: all weights train in float32, and autocast
+    # computes in `precision`.
+    model = load_student(config.student, "fp32" if method == "full" else precision)
+    model.to(device)  # type: ignore[arg-type]
+    return model
+
+
+def _load_quantized(student: StudentSettings, precision: str, device: torch.device) -> PreTrainedModel:
+    """QLoRA's base (https://arxiv.org/abs/2305.14314): NF4, the quantization constants quantized too."""
+    from peft import prepare_model_for_kbit_training
+    from transformers import BitsAndBytesConfig
+
+    quantization = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=DTYPES[precision],
+    )
+    model = load_student(student, precision, quantization_config=quantization, device_map={"": device})
+    layer: Any
+    for layer in model.modules():
+        # On a CPU, bitsandbytes would repack the weights at the first validation, for a kernel without a gradient.
+        if hasattr(layer, "support_avx512bf16_for_cpu"):
+            layer.support_avx512bf16_for_cpu = False
+    # Layer norms, embeddings and head to float32. The Trainer turns gradient checkpointing on by itself.
+    return prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)  # type: ignore[no-any-return]
+
+
+def load_student(student: StudentSettings, precision: str, **how: Any) -> PreTrainedModel:
+    """The base model in the precision of training; `stored`: in the type that its own weights are stored in.
+
+    how: passed on to `from_pretrained`. Raises InputError where there is none.
     """
+    where = _locate(student)
+    with _explain_loading(student):
+        config = AutoConfig.from_pretrained(**where)
+        model = AutoModelForCausalLM.from_pretrained(config=config, dtype=DTYPES[precision], **where, **how)
+    model.config.use_cache = False
+    return model
+
+
+def build_skeleton(student: StudentSettings) -> PreTrainedModel:
+    """The base model without its weights: shapes only. Raises InputError where there is none."""
+    with _explain_loading(student), torch.device("meta"):
+        config = AutoConfig.from_pretrained(**_locate(student))
+        build: Any = AutoModelForCausalLM.from_config
+        model: PreTrainedModel = build(config, trust_remote_code=student.trust_remote_code)
+        return model
+
+
+def _locate(student: StudentSettings) -> dict[str, Any]:
     # Absolute, because the adapter's config names its base by this path.
     name = str(Path(student.model).resolve()) if Path(student.model).is_dir() else student.model
-    where = {"revision": student.revision, "trust_remote_code": student.trust_remote_code}
+    return {
+        "pretrained_model_name_or_path": name,
+        "revision": student.revision,
+        "trust_remote_code": student.trust_remote_code,
+    }
+
+
+@contextmanager
+def _explain_loading(student: StudentSettings) -> Iterator[None]:
     try:
-        config = AutoConfig.from_pretrained(name, **where)
-        model = AutoModelForCausalLM.from_pretrained(name, config=config, dtype=DTYPES[precision], **where)
+        yield
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"student.model: cannot load a model from {student.model!r}: {reason}") from None
-    model.config.use_cache = False
-    return model, config.dtype or torch.float32
 
 
 def add_adapter(model: PreTrainedModel, lora: LoraSettings, seed: int) -> Any:

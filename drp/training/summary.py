@@ -4,7 +4,7 @@ import resource
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
@@ -46,6 +46,7 @@ class Setup(BaseModel):
 
     device: str
     """`cpu`, or the GPU's name."""
+    processes: int = 1
     precision: str
     """`bf16`, `fp16` or `fp32`."""
     padding_free: bool
@@ -53,6 +54,15 @@ class Setup(BaseModel):
     trained_weights: int
     total_weights: int
     """Those of the adapter included."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a finished training knows beyond its log."""
+
+    setup: Setup
+    peak_rss_mib: int
+    peak_gpu_mib: int | None
 
 
 class TrainSummary(BaseModel):
@@ -75,6 +85,11 @@ class TrainSummary(BaseModel):
     validation_loss_before: float | None
     """Of the untrained student; None where nothing was set aside."""
     validation_loss: float | None
+    """After the last step."""
+    kept_step: int
+    """The optimizer step whose weights `adapter/` and `merged/` hold (`train.keep`)."""
+    kept_validation_loss: float | None
+    """Of those weights; None where nothing was set aside."""
     tokens: int
     """Trained on, over all epochs, prompts included and padding not."""
     response_tokens: int
@@ -84,7 +99,7 @@ class TrainSummary(BaseModel):
     tokens_per_s: float
     response_tokens_per_s: float
     peak_rss_mib: int
-    """Highest memory of the process that finished the training."""
+    """Highest memory of the process that finished the training; of several, of the leader."""
     peak_gpu_mib: int | None
     """None without a GPU."""
     setup: Setup
@@ -92,7 +107,9 @@ class TrainSummary(BaseModel):
     versions: dict[str, str]
 
     def describe(self) -> str:
-        validation = "" if self.validation_loss is None else f", validation {self.validation_loss:.4f}"
+        validation = ""
+        if self.kept_validation_loss is not None:
+            validation = f", validation {self.kept_validation_loss:.4f} at step {self.kept_step}"
         return (
             f"{self.steps} steps over {self.train} examples, loss {self.first_loss:.4f} -> {self.last_loss:.4f}"
             f"{validation}; {self.seconds:.0f} s, {self.tokens_per_s:,.0f} tokens/s, "
@@ -107,13 +124,15 @@ def summarize(
     counts: Counts,
     train: int,
     validation: int,
-    setup: Setup,
+    keep: Literal["best", "last"],
+    trained: Trained,
     fingerprint: dict[str, Any],
 ) -> TrainSummary:
     """Read a finished training off its log."""
     steps = [line for line in lines if line.loss is not None]
     losses = [line.loss for line in steps if line.loss is not None]
     validations = [line.validation_loss for line in lines if line.validation_loss is not None]
+    kept = _find_kept(lines, keep)
     tail = losses[-max(1, len(losses) // 10) :]
     tokens = sum(line.n_tokens or 0 for line in steps)
     response_tokens = sum(line.n_response_tokens or 0 for line in steps)
@@ -129,25 +148,33 @@ def summarize(
         last_loss=sum(tail) / len(tail),
         validation_loss_before=validations[0] if validations else None,
         validation_loss=validations[-1] if validations else None,
+        kept_step=kept.step,
+        kept_validation_loss=kept.validation_loss,
         tokens=tokens,
         response_tokens=response_tokens,
         seconds=seconds,
         tokens_per_s=round(tokens / seconds, 1),
         response_tokens_per_s=round(response_tokens / seconds, 1),
-        peak_rss_mib=_peak_rss_mib(),
-        peak_gpu_mib=_peak_gpu_mib(),
-        setup=setup,
+        peak_rss_mib=trained.peak_rss_mib,
+        peak_gpu_mib=trained.peak_gpu_mib,
+        setup=trained.setup,
         fingerprint=fingerprint,
         versions=package_versions(),
     )
 
 
-def _peak_rss_mib() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak >> 20 if sys.platform == "darwin" else peak >> 10  # bytes there, KiB here
+def _find_kept(lines: list[LogLine], keep: Literal["best", "last"]) -> LogLine:
+    """The line of the step whose weights were exported; of equal losses the first, as the Trainer has it."""
+    validations = [line for line in lines if line.validation_loss is not None and line.step > 0]
+    if keep == "last" or not validations:
+        return lines[-1]
+    return min(validations, key=lambda line: line.validation_loss or 0.0)
 
 
-def _peak_gpu_mib() -> int | None:
+def measure_peaks() -> tuple[int, int | None]:
+    """Highest memory of this process so far, and on its GPU, in MiB."""
     import torch
 
-    return torch.cuda.max_memory_allocated() >> 20 if torch.cuda.is_available() else None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    rss = peak >> 20 if sys.platform == "darwin" else peak >> 10  # bytes there, KiB here
+    return rss, torch.cuda.max_memory_allocated() >> 20 if torch.cuda.is_available() else None

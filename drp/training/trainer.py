@@ -5,27 +5,49 @@ micro-batches and processes.
 """
 
 import math
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin, gather_object
 from torch import Tensor
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from drp.artifacts import Appender
 from drp.errors import DrpError
-from drp.settings import TrainSettings
-from drp.training.batches import Batch, EpochSampler, count_targets, join_examples, pad_examples, sum_loss
+from drp.training.batches import (
+    FILLER,
+    Batch,
+    EpochSampler,
+    FixedSampler,
+    count_targets,
+    join_examples,
+    pad_examples,
+    sum_loss,
+)
+from drp.training.checkpoints import get_checkpoint
 from drp.training.examples import Example
 from drp.training.journal import LogLine
 
-SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
+
+class EpochOrder(TrainerCallback):
+    """Tells the sampler which epoch begins. The Trainer does not reach it where several processes resume amid one."""
+
+    def __init__(self, trainer: "ResponseTrainer") -> None:
+        self.trainer = trainer
+
+    def on_epoch_begin(self, *event: Any, **_: Any) -> None:
+        _, state, _ = event
+        self.trainer.sampler.set_epoch(int(state.epoch or 0))
 
 
 class ResponseTrainer(Trainer):
     """Trains on responses, logs every optimizer step to `log`, stops at a loss that is not a number.
 
+    log: None in all processes but the leader's.
     joined: lay the examples of a batch side by side (the model must have `attention.install`); else pad them.
     seconds: working time of earlier runs of the same training.
     """
@@ -36,7 +58,7 @@ class ResponseTrainer(Trainer):
         arguments: TrainingArguments,
         train: list[Example],
         validation: list[Example],
-        log: Appender,
+        log: Appender | None,
         *,
         joined: bool,
         seconds: float = 0.0,
@@ -46,10 +68,11 @@ class ResponseTrainer(Trainer):
             model=model,
             args=arguments,
             data_collator=join_examples if joined else pad_examples,
-            train_dataset=train,
-            eval_dataset=validation or None,
+            train_dataset=[*train, FILLER],
+            eval_dataset=[*validation, FILLER] if validation else None,
             callbacks=callbacks,
         )
+        self.add_callback(EpochOrder(self))
         self.remove_callback(PrinterCallback)  # it prints to stdout, where results go
         # compute_loss divides by all response tokens of the optimizer step, over micro-batches and processes.
         self.loss_is_scaled_for_ga = True
@@ -57,20 +80,42 @@ class ResponseTrainer(Trainer):
         self.clock = time.perf_counter()
         self.step_started = self.clock
         self.micro_batches: list[tuple[list[str], Tensor]] = []
-        self.n_tokens = self.n_response_tokens = 0
+        self.n_tokens = torch.zeros(2, dtype=torch.long)
+        """Of the optimizer step and this process: all, and those that carry loss."""
+
+    def create_accelerator_and_postprocess(self) -> None:
+        """accelerate passes over FSDP on a CPU without a word, though torch's works there."""
+        super().create_accelerator_and_postprocess()
+        if self.args.fsdp and not self.is_fsdp_enabled:
+            state = self.accelerator.state
+            state.fsdp_plugin = FullyShardedDataParallelPlugin(**self.args.fsdp_plugin_args)
+            if state.mixed_precision != "no":
+                state.fsdp_plugin.set_mixed_precision(state.mixed_precision)
+            state.distributed_type = DistributedType.FSDP
+            self.is_fsdp_enabled = True
+
+    @property
+    def _at_once(self) -> int:
+        """Examples that all processes hold at the same time."""
+        size: int = self.args.per_device_train_batch_size * self.args.world_size
+        return size
 
     def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:
         examples: Any = self.train_dataset if train_dataset is None else train_dataset
-        group = None if self.joined else self.args.train_batch_size * self.args.gradient_accumulation_steps
-        return EpochSampler([len(example) for example in examples], self.args.seed, group)
+        lengths = [len(example) for example in examples[:-1]]
+        group = None if self.joined else self._at_once * self.args.gradient_accumulation_steps
+        self.sampler = EpochSampler(lengths, self.args.seed, group, self._at_once)
+        return self.sampler
+
+    def _get_eval_sampler(self, eval_dataset: Any) -> FixedSampler:
+        return FixedSampler(len(eval_dataset) - 1, self._at_once)
 
     def training_step(self, model: Any, inputs: Batch, num_items_in_batch: Any = None) -> Tensor:
         if not self.micro_batches:
             self.step_started = time.perf_counter()
         loss = super().training_step(model, inputs, num_items_in_batch)
         self.micro_batches.append((inputs["ids"], loss))
-        self.n_tokens += inputs["n_tokens"]
-        self.n_response_tokens += count_targets(inputs)
+        self.n_tokens += torch.tensor([inputs["n_tokens"], count_targets(inputs)])
         return loss
 
     def compute_loss(
@@ -96,6 +141,25 @@ class ResponseTrainer(Trainer):
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
+    def load_best(self) -> None:
+        """Go back to the weights of the lowest validation loss; where there was none, stay with the last."""
+        step = self.state.best_global_step
+        if not step or step == self._step:
+            return
+        # The state's own path is wrong once the run directory has moved.
+        self.state.best_model_checkpoint = str(get_checkpoint(Path(str(self.args.output_dir)), step))
+        self._load_best_model()
+
+    def gather_weights(self) -> dict[str, Tensor]:
+        """Those that were trained, by their names in the model. Where they are in parts: the whole on the leader,
+        nothing elsewhere, and every process has to call it."""
+        model: Any = self.model
+        if not self.is_fsdp_enabled:
+            return dict(model.state_dict())
+        options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
+        weights: Any = get_model_state_dict(model, options=options)
+        return dict(weights)
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Write a line of the log. The Trainer calls this after every optimizer step and every validation."""
         super().log(logs, start_time)
@@ -105,7 +169,8 @@ class ResponseTrainer(Trainer):
             self._write(LogLine(id=f"{self._step}-validation", validation_loss=logs["eval_loss"], **self._place()))
         elif "loss" in logs:
             self._check_finite(logs["loss"])
-            self._write_step(logs, self.clock - self.step_started)
+            n_tokens = self.accelerator.reduce(self.n_tokens.to(self.args.device)).tolist()
+            self._write_step(logs, n_tokens, self.clock - self.step_started)
 
     def floating_point_ops(self, *_: Any) -> int:
         """Not counted: the Trainer walks over all parameters for it, at every step."""
@@ -118,67 +183,33 @@ class ResponseTrainer(Trainer):
     def _place(self) -> dict[str, Any]:
         return {"step": self._step, "epoch": round(self.state.epoch or 0.0, 4), "seconds": round(self.seconds, 3)}
 
-    def _write_step(self, logs: dict[str, float], seconds: float) -> None:
+    def _write_step(self, logs: dict[str, float], n_tokens: list[int], seconds: float) -> None:
         line = LogLine(
             id=str(self._step),
             loss=logs["loss"],
             lr=logs["learning_rate"],
             grad_norm=logs.get("grad_norm"),
-            n_tokens=self.n_tokens,
-            n_response_tokens=self.n_response_tokens,
-            tokens_per_s=round(self.n_tokens / seconds, 1),
+            n_tokens=n_tokens[0],
+            n_response_tokens=n_tokens[1],
+            tokens_per_s=round(n_tokens[0] / seconds, 1),
             **self._place(),
         )
         self._write(line)
         self.micro_batches.clear()
-        self.n_tokens = self.n_response_tokens = 0
+        self.n_tokens.zero_()
 
     def _write(self, line: LogLine) -> None:
-        if self.is_world_process_zero():
+        if self.journal is not None:
             self.journal.append(line)
 
     def _check_finite(self, loss: float) -> None:
         if math.isfinite(loss):
             return
-        bad = [ids for ids, value in self.micro_batches if not bool(value.isfinite())]
-        names = ", ".join(name for ids in bad for name in ids) or "unknown"
+        bad = [name for ids, value in self.micro_batches if not bool(value.isfinite()) for name in ids]
+        names = ", ".join(gather_object(bad)) or "unknown"
+        if not self.is_world_process_zero():
+            sys.exit(1)  # one message is enough
         raise DrpError(
             f"train: the loss of step {self._step} is {loss}, in the micro-batch of the records {names}; look at them "
             "in sft.jsonl, lower train.learning_rate, or use train.precision=fp32"
         )
-
-
-def build_arguments(
-    settings: TrainSettings, folder: Path, seed: int, *, precision: str, validate: bool, resumed: bool
-) -> TrainingArguments:
-    """The Trainer's arguments; checkpoints go to `folder`."""
-    return TrainingArguments(
-        output_dir=str(folder),
-        num_train_epochs=settings.epochs,
-        per_device_train_batch_size=settings.batch_size,
-        per_device_eval_batch_size=settings.batch_size,
-        gradient_accumulation_steps=settings.gradient_accumulation,
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type=SCHEDULES[settings.schedule],
-        warmup_steps=settings.warmup_ratio,
-        weight_decay=settings.weight_decay,
-        max_grad_norm=settings.max_grad_norm,
-        bf16=precision == "bf16",
-        fp16=precision == "fp16",
-        gradient_checkpointing=settings.gradient_checkpointing,
-        gradient_checkpointing_kwargs={"use_reentrant": False},
-        eval_strategy="steps" if validate else "no",
-        eval_steps=settings.eval_steps,
-        eval_on_start=validate and not resumed,
-        save_strategy="steps",
-        save_steps=settings.checkpoint_steps,
-        save_total_limit=2,
-        log_level="error",  # its remarks on its own files help nobody
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        disable_tqdm=True,
-        report_to="none",
-        remove_unused_columns=False,
-        dataloader_pin_memory=torch.cuda.is_available(),
-        seed=seed,
-    )

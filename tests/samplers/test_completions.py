@@ -38,11 +38,13 @@ def test_response_gets_its_limit_or_the_room_left(n_prompt, expected):
     assert limit_response(Request("a", [1] * n_prompt), 50, 100) == expected
 
 
-@pytest.mark.parametrize("n_prompt", [0, 100, 101])
-def test_prompt_without_room_is_rejected(n_prompt):
+@pytest.mark.parametrize(
+    ("n_prompt", "reason"), [(0, "empty prompt"), (100, "prompt too long"), (101, "prompt too long")]
+)
+def test_prompt_without_room_is_rejected(n_prompt, reason):
     rejection = limit_response(Request("a", [1] * n_prompt), 50, 100)
     assert isinstance(rejection, Rejection)
-    assert rejection.id == "a"
+    assert (rejection.id, rejection.reason) == ("a", reason)
 
 
 def test_resumed_stream_has_other_random_numbers():

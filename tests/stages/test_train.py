@@ -1,28 +1,19 @@
 """Stage train end to end, on a student of a few thousand weights."""
 
 import json
-import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from drp.errors import ConfigError, DrpError, InputError, TooManyFailures
 from drp.settings import Config
 from drp.stage import RunOptions
 from drp.stages import train
-from drp.training.journal import LogLine
-from drp.training.summary import TrainDir, TrainSummary
-from drp.training.trainer import ResponseTrainer
+from drp.training.summary import TrainSummary
+from tests.training.runs import prepare, read_adapter, read_log, run
 from tests.training.tiny import make_config, make_record, save_student
-
-ADAPTER = "adapter/adapter_model.safetensors"
-
-
-class Killed(BaseException):
-    """Stands in for kill -9: nothing may catch it and tidy up."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -33,23 +24,6 @@ def _one_thread() -> None:
 @pytest.fixture(scope="module")
 def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_student(tmp_path_factory.mktemp("student"), dtype=torch.bfloat16)
-
-
-def prepare(folder: Path, student: Path, records: int = 40, **settings: Any) -> Config:
-    folder.mkdir(parents=True, exist_ok=True)
-    lines = [json.dumps(make_record(number)) + "\n" for number in range(records)]
-    (folder / "pruned.jsonl").write_text("".join(lines))
-    return make_config(student, folder, **settings)
-
-
-def run(config: Config, **options: Any) -> TrainSummary:
-    summary = train.run(config, RunOptions(**options))
-    assert summary is not None
-    return summary
-
-
-def read_log(folder: Path) -> list[LogLine]:
-    return [LogLine.model_validate_json(line) for line in (folder / "train/log.jsonl").read_text().splitlines()]
 
 
 @pytest.fixture(scope="module")
@@ -82,34 +56,6 @@ def test_the_log_has_a_line_a_step_and_adds_up(finished: tuple[Config, TrainSumm
     assert summary.tokens == 2 * sum(len(line["input_ids"]) for line in trained)
 
 
-def test_the_merged_model_computes_what_base_and_adapter_compute(finished: tuple[Config, TrainSummary]) -> None:
-    from peft import PeftModel
-
-    config, _ = finished
-    folder = TrainDir(config.run_dir / "train")
-    base = AutoModelForCausalLM.from_pretrained(config.student.model, dtype=torch.float32)
-    with torch.no_grad():
-        ids = torch.arange(40)[None]
-        plain = base(input_ids=ids).logits
-        adapted = PeftModel.from_pretrained(base, str(folder.adapter))(input_ids=ids).logits
-        merged = AutoModelForCausalLM.from_pretrained(folder.merged)
-        assert merged.dtype == torch.bfloat16, "the student's own type"
-        logits = merged.float()(input_ids=ids).logits
-    assert (adapted - plain).abs().max() > 0.1
-    # The merged weights are rounded to bfloat16, 8 bits.
-    torch.testing.assert_close(logits, adapted, rtol=0.02, atol=0.02)
-
-
-def test_adapter_and_merged_model_hold_the_tokenizer_trained_with(finished: tuple[Config, TrainSummary]) -> None:
-    config, _ = finished
-    trained = AutoTokenizer.from_pretrained(config.student.model)
-    for name in ("adapter", "merged"):
-        saved = AutoTokenizer.from_pretrained(config.run_dir / "train" / name)
-        assert saved.get_vocab() == trained.get_vocab()
-        assert saved.chat_template == trained.chat_template
-        assert saved.eos_token_id == trained.eos_token_id
-
-
 def test_the_same_run_twice_gives_the_same_adapter(
     finished: tuple[Config, TrainSummary], student: Path, tmp_path: Path
 ) -> None:
@@ -117,93 +63,7 @@ def test_the_same_run_twice_gives_the_same_adapter(
     lines = (tmp_path / "pruned.jsonl").read_text().splitlines(keepends=True)
     (tmp_path / "pruned.jsonl").write_text("".join(reversed(lines)))  # the order of the file decides nothing
     run(config)
-    first, second = (path / "train" / ADAPTER for path in (finished[0].run_dir, tmp_path))
-    assert first.read_bytes() == second.read_bytes()
-
-
-@pytest.mark.parametrize("step", [1, 5, 8])
-def test_a_killed_run_goes_on_to_the_same_adapter_with_a_continuous_log(
-    finished: tuple[Config, TrainSummary], student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
-) -> None:
-    config = prepare(tmp_path, student)
-    write = ResponseTrainer._write
-
-    def die(self: ResponseTrainer, line: LogLine) -> None:
-        write(self, line)
-        if line.step == step:
-            raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ResponseTrainer, "_write", die)
-        with pytest.raises(Killed):
-            run(config)
-    summary = run(config)
-    whole, again = (path / "train" / ADAPTER for path in (finished[0].run_dir, tmp_path))
-    assert whole.read_bytes() == again.read_bytes()
-    expected, got = ([(line.id, line.loss, line.validation_loss, line.lr) for line in read_log(path)]
-                     for path in (finished[0].run_dir, tmp_path))  # fmt: skip
-    assert expected == got
-    assert summary.response_tokens == finished[1].response_tokens
-
-
-def test_a_run_killed_while_the_merged_model_is_written_only_writes_it_again(
-    finished: tuple[Config, TrainSummary], student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = prepare(tmp_path, student)
-
-    def die(*_: Any, **__: Any) -> None:
-        raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr("drp.training.session.save_merged", die)
-        with pytest.raises(Killed):
-            run(config)
-    monkeypatch.setattr(ResponseTrainer, "training_step", die)
-    run(config)
-    whole, again = (path / "train" / ADAPTER for path in (finished[0].run_dir, tmp_path))
-    assert whole.read_bytes() == again.read_bytes()
-
-
-def test_a_torn_checkpoint_is_not_used(
-    finished: tuple[Config, TrainSummary], student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = prepare(tmp_path, student)
-
-    def die(self: ResponseTrainer, line: LogLine) -> None:
-        if line.step == 7:
-            raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ResponseTrainer, "_write", die)
-        with pytest.raises(Killed):
-            run(config)
-    state = tmp_path / "train/checkpoints/checkpoint-6/trainer_state.json"
-    state.write_text(state.read_text()[:50])
-    run(config)
-    whole, again = (path / "train" / ADAPTER for path in (finished[0].run_dir, tmp_path))
-    assert whole.read_bytes() == again.read_bytes()
-
-
-def test_ctrl_c_keeps_the_steps_done_and_the_next_run_finishes(
-    finished: tuple[Config, TrainSummary], student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = prepare(tmp_path, student, checkpoint_steps=100)
-    write = ResponseTrainer._write
-
-    def interrupt(self: ResponseTrainer, line: LogLine) -> None:
-        write(self, line)
-        if line.step == 5:
-            signal.raise_signal(signal.SIGINT)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ResponseTrainer, "_write", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            run(config)
-    assert json.loads((tmp_path / "train.manifest.json").read_text())["state"] == "interrupted"
-    assert [path.name for path in (tmp_path / "train/checkpoints").iterdir()] == ["checkpoint-6"]
-    run(config)
-    whole, again = (path / "train" / ADAPTER for path in (finished[0].run_dir, tmp_path))
-    assert whole.read_bytes() == again.read_bytes()
+    assert read_adapter(tmp_path) == read_adapter(finished[0].run_dir)
 
 
 def test_a_finished_training_is_not_done_again(

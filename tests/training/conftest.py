@@ -3,6 +3,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from drp.settings import Config
+from drp.training.summary import TrainSummary
+from tests.training.runs import prepare, run
 from tests.training.tiny import save_student
 
 
@@ -14,4 +17,10 @@ def _one_thread() -> None:
 
 @pytest.fixture(scope="session")
 def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_student(tmp_path_factory.mktemp("student"))
+    return save_student(tmp_path_factory.mktemp("student"), dtype=torch.bfloat16)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, student: Path) -> tuple[Config, TrainSummary]:
+    config = prepare(tmp_path_factory.mktemp("finished"), student)
+    return config, run(config)

@@ -1,15 +1,20 @@
 """Token ids, loss masks, what is left out, what is drawn."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from drp.errors import InputError
-from drp.records import Failure
+from drp.records import Failure, Problem
+from drp.rollouts import Rollout, draw
+from drp.samplers.base import Completion, Rejection, Request
 from drp.settings import TrainSettings
+from drp.traces import load_tokenizer
 from drp.training.examples import IGNORED, Selection, Source, encode, select_examples, write_examples
+from tests.conftest import REPOSITORY
 from tests.training.tiny import QWEN3, R1_NEWER, R1_OLDER, build_tokenizer, make_record
 
 # Byte-level characters are numbered in their sorted order: "!" is 0, "~" is 93; 256 and up are the added tokens.
@@ -59,6 +64,42 @@ def test_ids_and_labels_are_those_written_by_hand(
     example = encode(build_tokenizer(template), "a", "1+1?", f"{opened}Hi.\n</think>\n\n2")
     assert example.input_ids == prompt + response
     assert example.labels == [IGNORED] * len(prompt) + response
+
+
+@pytest.mark.parametrize("template", [R1_OLDER, R1_NEWER, QWEN3], ids=["r1-older", "r1-newer", "qwen3"])
+def test_the_thinking_that_a_template_drops_from_assistant_turns_is_trained_on(template: str) -> None:
+    tokenizer = build_tokenizer(template)
+    turns = [{"role": "user", "content": "1+1?"}, {"role": "assistant", "content": "Hi.\n</think>\n\n2"}]
+    assert "Hi." not in tokenizer.apply_chat_template(turns, tokenize=False)
+    example = encode(tokenizer, "a", "1+1?", "Hi.\n</think>\n\n2")
+    assert "Hi.\n</think>\n\n2" in tokenizer.decode([label for label in example.labels if label != IGNORED])
+
+
+def test_ids_and_labels_of_the_shipped_student_are_those_written_by_hand() -> None:
+    tokenizer = load_tokenizer(str(REPOSITORY / "data/tiny/model"))
+    example = encode(tokenizer, "a", "What is 1 + 1?", "1 + 1 = 2.\n</think>\n\nThe answer is 2.")
+    bos, eos, user, assistant, opening, closing = 0, 1, 1020, 1021, 1022, 1023
+    line_break, space, one, two, plus, equals, full_stop_and_break, is_ = 201, 223, 19, 20, 310, 267, 266, 304
+    prompt = [bos, user, 57, 277, is_, space, one, plus, space, one, 33, assistant, opening, line_break]
+    thinking = [one, plus, space, one, equals, space, two, full_stop_and_break]
+    summary = [closing, line_break, line_break, 278, 338, is_, space, two, 16, eos]
+    assert example.input_ids == prompt + thinking + summary
+    assert example.labels == [IGNORED] * len(prompt) + thinking + summary
+
+
+@pytest.mark.parametrize("template", [R1_OLDER, R1_NEWER, QWEN3], ids=["r1-older", "r1-newer", "qwen3"])
+def test_the_prompt_is_the_one_that_evaluation_sends_to_the_engine(template: str) -> None:
+    class Recorder:
+        def sample(self, requests: Iterator[Request]) -> Iterator[Completion | Rejection]:
+            self.requests = list(requests)
+            yield from (Completion(request.id, "2", 1, 1, "stop") for request in self.requests)
+
+        def close(self) -> None: ...
+
+    tokenizer, recorder = build_tokenizer(template), Recorder()
+    problem = Problem(id="a", question="1+1?", answer="2", source="hand")
+    list(draw(iter([Rollout(id="a#0", problem=problem)]), recorder, tokenizer))
+    assert recorder.requests[0].prompt_ids == encode(tokenizer, "a", "1+1?", "2").prompt_ids
 
 
 def test_a_tokenizer_without_end_of_sequence_token_is_refused() -> None:

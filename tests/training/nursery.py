@@ -1,0 +1,83 @@
+"""Trainings in processes of their own that can be killed. One process imports torch and the rest once, and forks each
+training: `Nursery` talks to `main` over pipes."""
+
+import os
+import signal
+import subprocess
+import sys
+from types import TracebackType
+from typing import Any, Self
+
+from drp.settings import Config
+from tests.conftest import REPOSITORY
+
+
+class Nursery:
+    def __enter__(self) -> Self:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", "from tests.training import nursery; nursery.main()"],
+            cwd=REPOSITORY,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._process.communicate()
+
+    def start(self, config: Config, die_in_checkpoint: int = 0) -> int:
+        """Start a training; its process id. die_in_checkpoint: the optimizer step in the middle of whose checkpoint it
+        kills itself; 0: none."""
+        assert self._process.stdin
+        self._process.stdin.write(f"{die_in_checkpoint} {config.model_dump_json()}\n")
+        self._process.stdin.flush()
+        return self._read_number()
+
+    def wait(self) -> int:
+        """The signal that ended the training; 0 where it came to its end."""
+        return os.WTERMSIG(self._read_number())
+
+    def _read_number(self) -> int:
+        assert self._process.stdout
+        return int(self._process.stdout.readline())
+
+
+def main() -> None:
+    import peft  # noqa: F401
+    import torch
+
+    import drp.training.session  # noqa: F401
+
+    torch.set_num_threads(1)
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            _train(*line.split(" ", 1))
+        print(child, flush=True)
+        print(os.waitpid(child, 0)[1], flush=True)
+
+
+def _train(die_in_checkpoint: str, config: str) -> None:
+    from drp.stages import train
+
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    if int(die_in_checkpoint):
+        _die_in_checkpoint(int(die_in_checkpoint))
+    train.run(Config.model_validate_json(config))
+    os._exit(0)
+
+
+def _die_in_checkpoint(step: int) -> None:
+    """kill -9 once the weights and the optimizer of the checkpoint are written, and nothing else of it is."""
+    import torch
+
+    save = torch.save
+
+    def save_and_die(value: Any, path: Any, *rest: Any, **given: Any) -> None:
+        save(value, path, *rest, **given)
+        if str(path).endswith(f"checkpoint-{step}/optimizer.pt"):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    torch.save = save_and_die

@@ -1,0 +1,135 @@
+"""Several processes make the steps of one, each example once an epoch; a kill or a stop ends all of them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from drp.config import write_config
+from drp.errors import ConfigError
+from drp.settings import Config
+from drp.training.batches import FILLER, EpochSampler, FixedSampler, count_targets, join_examples, pad_examples
+from drp.training.checkpoints import is_sharded
+from drp.training.launch import check_processes
+from tests.training.runs import ADAPTER, prepare, read_log, run
+from tests.training.test_batches import make_examples
+from tests.training.tiny import make_config
+
+# 17 examples to train on: nine micro-batches, so that one process has nothing left in the last of an epoch.
+COURSE = {"batch_size": 2, "gradient_accumulation": 4, "epochs": 15, "eval_steps": 20, "checkpoint_steps": 3}
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory, student: Path) -> Path:
+    config = prepare(tmp_path_factory.mktemp("alone"), student, 19, **COURSE)
+    run(config)
+    return config.run_dir
+
+
+def start(config: Config) -> "subprocess.Popen[str]":
+    path = config.run_dir / "config.yaml"
+    path.write_text(write_config(config))
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "drp", "train", str(path)], stderr=subprocess.PIPE, text=True, env=environment
+    )
+
+
+def wait_for_step(folder: Path, step: int) -> None:
+    limit = time.monotonic() + 120
+    log = folder / "train/log.jsonl"
+    while not (log.exists() and len(log.read_text().splitlines()) > step):
+        assert time.monotonic() < limit, "no step was made"
+        time.sleep(0.02)
+
+
+def check_same(alone: Path, several: Path) -> None:
+    """Losses to a ten-thousandth, tokens exactly, the adapter's weights to what 45 steps make of rounding."""
+    expected, got = read_log(alone), read_log(several)
+    assert [(line.id, line.n_tokens, line.n_response_tokens, line.lr) for line in expected] == [
+        (line.id, line.n_tokens, line.n_response_tokens, line.lr) for line in got
+    ]
+    losses, others = ([line.loss or line.validation_loss for line in lines] for lines in (got, expected))
+    assert losses == pytest.approx(others, rel=1e-4)
+    weights, same = (load_file(folder / "train" / ADAPTER) for folder in (alone, several))
+    assert weights.keys() == same.keys()
+    assert max(float((weights[name] - same[name]).abs().max()) for name in weights) < 2e-3
+    merged, other = (load_file(folder / "train/merged/model.safetensors") for folder in (alone, several))
+    for name, weight in merged.items():
+        torch.testing.assert_close(other[name], weight, rtol=0.01, atol=0.01)  # bfloat16
+
+
+def test_two_processes_killed_and_gone_on_with_as_one_make_the_same_steps(
+    alone: Path, student: Path, tmp_path: Path
+) -> None:
+    config = prepare(tmp_path, student, 19, **COURSE, num_processes=2)
+    process = start(config)
+    wait_for_step(tmp_path, 8)
+    ranks = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.communicate()
+    _, alive = psutil.wait_procs(ranks, timeout=10)
+    assert not alive, "a killed training left processes behind"
+    done = len(read_log(tmp_path))
+    assert done < len(read_log(alone))
+    run(make_config(student, tmp_path, **COURSE))
+    check_same(alone, tmp_path)
+
+
+def test_a_model_cut_up_over_two_processes_stops_with_a_checkpoint_and_makes_the_same_steps(
+    alone: Path, student: Path, tmp_path: Path
+) -> None:
+    sharded = {"num_processes": 2, "strategy": "fsdp", "gradient_checkpointing": True}
+    config = prepare(tmp_path, student, 19, **COURSE, **sharded)
+    process = start(config)
+    wait_for_step(tmp_path, 4)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert errors.count("drp:") == errors.count("drp: interrupted") == 1
+    assert "Traceback" not in errors
+    assert all(is_sharded(path) for path in (tmp_path / "train/checkpoints").iterdir())
+    last = max(int(path.name.split("-")[1]) for path in (tmp_path / "train/checkpoints").glob("checkpoint-*"))
+    assert last == read_log(tmp_path)[-1].step
+    summary = run(config)
+    assert summary.setup.processes == 2
+    check_same(alone, tmp_path)
+
+
+@pytest.mark.parametrize("n_examples", [8, 9, 12, 17])
+def test_every_example_is_used_once_an_epoch_and_every_process_has_as_many_batches(n_examples: int) -> None:
+    from accelerate.data_loader import BatchSamplerShard
+    from torch.utils.data import BatchSampler
+
+    for sampler in (EpochSampler([5] * n_examples, 0, None, round_to=4), FixedSampler(n_examples, round_to=4)):
+        shards = [list(BatchSamplerShard(BatchSampler(sampler, 2, drop_last=False), 2, rank)) for rank in (0, 1)]
+        assert len(shards[0]) == len(shards[1])
+        used = [index for shard in shards for batch in shard for index in batch if index < n_examples]
+        assert sorted(used) == list(range(n_examples))
+
+
+def test_a_filler_is_left_out_beside_examples_and_carries_no_loss_alone() -> None:
+    examples = make_examples()
+    for lay in (join_examples, pad_examples):
+        with_filler, without = lay([*examples, FILLER]), lay(examples)
+        assert with_filler["ids"] == without["ids"]
+        assert torch.equal(with_filler["inputs"]["input_ids"], without["inputs"]["input_ids"])
+        alone = lay([FILLER, FILLER])
+        assert (alone["ids"], alone["n_tokens"], count_targets(alone)) == ([], 0, 0)
+
+
+def test_steps_that_processes_cannot_share_are_refused(student: Path, tmp_path: Path) -> None:
+    for settings, message in (
+        ({"gradient_accumulation": 4, "num_processes": 3}, r"gradient_accumulation.*multiple of 3"),
+        ({"strategy": "fsdp"}, r"train\.num_processes"),
+        ({"strategy": "fsdp", "num_processes": 2, "method": "qlora"}, "4 bits"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            check_processes(make_config(student, tmp_path, **settings).train)  # type: ignore[arg-type]

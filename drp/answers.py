@@ -21,7 +21,10 @@ _GOLD_CHARS = 300
 
 _BOX_TOKEN = re.compile(r"\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
 _BARE_BOX = re.compile(r"\\boxed\s+([^\s{}$\\]+)")
-_BOX_JOINT = re.compile(r"[\s$.;\\()\[\]]{0,12}(?:,|,?\s*(?:and|or)\b|\\text\{\s*(?:and|or)\s*\})[\s$\\()\[\]]{0,12}")
+_BOX_JOINT = re.compile(
+    r"(?:\\q?quad|[\s$.;\\()\[\]]){0,12}(?:,|,?\s*(?:and|or)\b|\\text\{\s*(?:and|or)\s*\})"
+    r"(?:\\q?quad|[\s$\\()\[\]]){0,12}"
+)
 _HASHES = re.compile(r"####[^\S\n]*([^\n]+)")
 _CUE = re.compile(
     r"\banswer\b(?:[^\S\n]+(?:to|for|of|in)\b[^.:=\n]{0,80}?)?[\s*_]{0,8}"
@@ -35,6 +38,7 @@ _HEDGE = re.compile(
 _SENTENCE_END = re.compile(
     r"\n|\.(?=\s|\*|$)|[!?](?=\s|$)|,?\s+\b(?:because|since|which|so|given|as required|I hope)\b", re.IGNORECASE
 )
+_SENTENCE = re.compile(r"[A-Z][a-z]*\s+[a-z]{2,}\s")
 _DISPLAY = re.compile(r"\\\[(.{1,2000}?)\\\]|\$\$(.{1,2000}?)\$\$", re.DOTALL)
 _MATH = re.compile(
     r"\\\[(.{1,2000}?)\\\]|\$\$(.{1,2000}?)\$\$|\\\((.{1,1000}?)\\\)|(?<![\\\d])\$([^$\n]{1,1000})(?<!\\)\$", re.DOTALL
@@ -47,6 +51,8 @@ _NUMBER = re.compile(
 _BARE_MATH_LINE = re.compile(r"(?:\\[a-zA-Z]+(?![a-zA-Z])|[a-zA-Z]{1,2}(?![a-zA-Z])|[^a-zA-Z\\\n])+")
 _PLAIN_NUMBER = re.compile(r"-?\s*\$?\s*-?[\d,]*\d(?:\.\d+)?")
 _NAME_IN_WORDS = re.compile(r"[^\d+*/^]*(?:\\(?:text|mbox|mathrm)\b|(?<![\\a-zA-Z])[a-zA-Z]{3})[^\d+*/^]*")
+_EQUALS = re.compile(r"\\.|[{}]|(?<![<>!:])=", re.DOTALL)
+_LIST_JOINT = re.compile(r",\s*[a-zA-Z][\w{}]*\s*$")
 _INTEGER_FLOAT = re.compile(r"(-?\d+)\.0+")
 
 
@@ -136,7 +142,9 @@ def _cued_answer(text: str) -> str | None:
     phrases = [phrase for cue in cues if (phrase := _phrase_at(text, cue.end()))]
     mathematical = [phrase for phrase in phrases if _is_mathematical(phrase)]
     wordy = [phrase for phrase in phrases if len(phrase.split()) <= 4]
-    return next(reversed(mathematical or wordy), None)
+    phrase = next(reversed(mathematical or wordy), None)
+    # "Answer: Jane has 3 apples left": what such a sentence says is found as in any other.
+    return max(_candidates(phrase), default=(0, 0, phrase))[2] if phrase and _SENTENCE.match(phrase) else phrase
 
 
 def _phrase_at(text: str, start: int) -> str | None:
@@ -190,9 +198,22 @@ def _is_answer_in_bold(content: str, *, in_last_line: bool) -> bool:
 
 def _right_side(formula: str) -> str:
     """What a chain of equations ends in, and the value of a quantity; another equation may be the answer itself."""
-    parts = re.split(r"(?<![\\<>!:])=", formula)
+    parts = _split_sides(formula)
+    if any(_LIST_JOINT.search(part) for part in parts[1:-1]):
+        return _strip_delimiters(formula)  # p = 1, q = 2
     is_value = len(parts) > 2 or (len(parts) == 2 and _NAME_IN_WORDS.fullmatch(parts[0].strip()))
     return _strip_delimiters(parts[-1] if is_value and parts[-1].strip() else formula)
+
+
+def _split_sides(formula: str) -> list[str]:
+    """What stands between the equals signs, those within braces (the bounds of a sum) left alone."""
+    sides, start, depth = [], 0, 0
+    for token in _EQUALS.finditer(formula):
+        if token[0] == "=" and depth == 0:
+            sides.append(formula[start : token.start()])
+            start = token.end()
+        depth += {"{": 1, "}": -1}.get(token[0], 0)
+    return [*sides, formula[start:]]
 
 
 def _strip_delimiters(text: str) -> str:

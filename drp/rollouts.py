@@ -60,6 +60,6 @@ def draw(
     for answer in sampler.sample(ask()):
         rollout = in_flight.pop(answer.id)
         if isinstance(answer, Rejection):
-            yield Failure(id=answer.id, error="Rejection", message=answer.message, attempts=1)
+            yield Failure(id=answer.id, error="Rejection", reason=answer.reason, message=answer.message, attempts=1)
         else:
             yield rollout, answer

@@ -73,11 +73,31 @@ def wilson(successes: int, n: int) -> Interval | None:
     return Interval(float(found.low), float(found.high))
 
 
+def clopper_pearson(successes: int, n: int) -> Interval | None:
+    """The exact interval for a share, never too narrow; None where n is 0."""
+    from scipy.stats import binomtest
+
+    if n == 0:
+        return None
+    found = binomtest(successes, n).proportion_ci(CONFIDENCE, method="exact")
+    return Interval(float(found.low), float(found.high))
+
+
 def bootstrap_mean(clusters: Sequence[Sequence[float]], seed: int = 0) -> Interval | None:
     """Bootstrap interval (BCa) of the mean over all values, whole clusters resampled; None for fewer than two."""
     filled = [cluster for cluster in clusters if cluster]
     sums, counts = [float(sum(cluster)) for cluster in filled], [float(len(cluster)) for cluster in filled]
     return _bootstrap_ratio(sums, counts, seed)
+
+
+def bootstrap_share(clusters: Sequence[Sequence[float]], seed: int = 0) -> Interval | None:
+    """`bootstrap_mean` of values between 0 and 1. Where all of them are 0, or all are 1, a bootstrap sees no spread and
+    would be a point: then Wilson's interval, as if each cluster were one value."""
+    values = {value for cluster in clusters for value in cluster}
+    if values not in ({0.0}, {1.0}):
+        return bootstrap_mean(clusters, seed)
+    n = sum(1 for cluster in clusters if cluster)
+    return wilson(n if values == {1.0} else 0, n)
 
 
 def _bootstrap_ratio(over: Sequence[float], under: Sequence[float], seed: int) -> Interval | None:
@@ -112,7 +132,7 @@ def _ratio(over: Any, under: Any, axis: int) -> Any:
 
 
 def mcnemar(gained: int, lost: int) -> float:
-    """Exact two-sided p of McNemar's test: are changed answers as often gained as lost?"""
+    """Exact two-sided p of McNemar's test, a sign test: are changed answers as often gained as lost?"""
     from scipy.stats import binomtest
 
     return float(binomtest(gained, gained + lost, 0.5).pvalue) if gained + lost else 1.0
@@ -140,7 +160,7 @@ def compare(before: Mapping[str, Tally], after: Mapping[str, Tally], seed: int =
     return Comparison(
         n=len(shared),
         accuracy_change=sum(b.accuracy - a.accuracy for a, b in zip(first, second, strict=True)) / len(shared),
-        accuracy_ci=bootstrap_mean([[b.accuracy - a.accuracy] for a, b in zip(first, second, strict=True)], seed),
+        accuracy_ci=_difference_interval([b.accuracy - a.accuracy for a, b in zip(first, second, strict=True)], seed),
         gained=gained,
         lost=lost,
         accuracy_p=mcnemar(gained, lost) if single else signed_rank(*_accuracies(first, second)),
@@ -148,8 +168,17 @@ def compare(before: Mapping[str, Tally], after: Mapping[str, Tally], seed: int =
         tokens_change=change,
         tokens_ci=interval,
         tokens_p=signed_rank([a.tokens for a in first], [b.tokens for b in second]),
-        warning=describe_power(len(shared)) if len(shared) < SMALL_N else None,
+        warning=describe_power(len(shared), single) if len(shared) < SMALL_N else None,
     )
+
+
+def _difference_interval(differences: Sequence[float], seed: int) -> Interval | None:
+    """Bootstrap over problems. Where none differs it would be a point: then Tango's score interval for a paired
+    difference (Statistics in Medicine 17, 1998), which is z^2 / (n + z^2) to either side and so Wilson's for 0 of n."""
+    if len(differences) > 1 and not any(differences):
+        reach = wilson(0, len(differences))
+        return reach and Interval(-reach.high, reach.high)
+    return bootstrap_mean([[difference] for difference in differences], seed)
 
 
 def _accuracies(first: Sequence[Tally], second: Sequence[Tally]) -> tuple[list[float], list[float]]:
@@ -166,15 +195,33 @@ def _relative_change(
     return sum(second) / sum(first) - 1, moved
 
 
-def describe_power(n: int) -> str:
-    """What a paired test over `n` problems can tell at best: McNemar's p with every change in one direction."""
+def describe_power(n: int, single: bool = True) -> str:
+    """What a paired test over `n` problems can tell at best: its p with every change in one direction.
+
+    single: one sample a problem, so that a problem changes as a whole.
+    """
     needed = math.ceil(1 - math.log2(1 - CONFIDENCE))
     if n < needed:
         return f"{n} problems: no change whatever could be told from chance"
+    if not single:
+        return (
+            f"{n} problems: only a change in {needed} or more of them with none the other way can be told from chance"
+        )
     return (
         f"{n} problems: one of them is {100 / n:.1f} points, and only a change of {needed} or more "
         f"({100 * needed / n:.0f} points) with none the other way can be told from chance"
     )
+
+
+def describe_sign_test(n: int) -> str:
+    """What `n` wins and losses can tell: from how many wins on they are not chance."""
+    from scipy.stats import binom
+
+    needed = int(binom.isf((1 - CONFIDENCE) / 2, n, 0.5)) + 1
+    if needed > n:
+        return f"{n} pairs with a winner: no result whatever could be told from chance"
+    share = 100 * needed / n
+    return f"{n} pairs with a winner: only {needed} wins or more ({share:.0f}%) on one side can be told from chance"
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -4,7 +4,18 @@ import random
 
 import pytest
 
-from drp.statistics import Tally, bootstrap_mean, compare, describe_power, holm, mcnemar, signed_rank, wilson
+from drp.statistics import (
+    Tally,
+    bootstrap_mean,
+    bootstrap_share,
+    compare,
+    describe_power,
+    describe_sign_test,
+    holm,
+    mcnemar,
+    signed_rank,
+    wilson,
+)
 
 
 def test_wilson_equals_the_formula() -> None:
@@ -120,6 +131,30 @@ def test_thirty_problems_come_with_a_plain_warning() -> None:
     large = compare(make_tallies([1, 0] * 60, [10] * 120), make_tallies([1, 1] * 60, [9] * 120))
     assert large is not None
     assert large.warning is None
+
+
+def test_with_several_samples_the_warning_counts_problems_and_not_points() -> None:
+    one, other = ({f"p{n}": Tally(accuracy, 10, 4) for n in range(30)} for accuracy in (0.25, 0.5))
+    found = compare(one, other)
+    assert found is not None
+    assert found.warning == describe_power(30, single=False)
+    assert "a change in 6 or more of them" in found.warning
+    # Six of them, each by one sample of four: 5 points, not 20.
+    assert signed_rank([0.0] * 6, [0.25] * 6) < 0.05 < signed_rank([0.0] * 5, [0.25] * 5)
+
+
+def test_a_sign_test_says_how_many_wins_it_needs() -> None:
+    assert "only 33 wins or more (66%)" in describe_sign_test(50)
+    assert mcnemar(33, 17) < 0.05 < mcnemar(32, 18)
+    assert "only 6 wins or more (100%)" in describe_sign_test(6)
+    assert describe_sign_test(5) == "5 pairs with a winner: no result whatever could be told from chance"
+
+
+def test_a_share_that_does_not_vary_is_not_taken_for_certain() -> None:
+    assert bootstrap_share([[1.0, 1.0]] * 30) == wilson(30, 30)
+    assert bootstrap_share([[0.0]] * 30) == wilson(0, 30)
+    assert bootstrap_share([[0.0], [1.0]] * 15) == bootstrap_mean([[0.0], [1.0]] * 15)
+    assert bootstrap_share([]) is None
 
 
 def test_holm_corrects_for_several_comparisons() -> None:

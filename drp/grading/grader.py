@@ -2,7 +2,7 @@
 
 Equal text and plain numbers need no computer algebra; they are most of what benchmarks ask. Everything else goes to a
 worker of a `pebble` pool, which kills and replaces a worker that is over its time, and survives one that crashes.
-Workers are forked from a small server process that has math-verify loaded, so that a new one is there in no time and
+Workers are forked from a small server process that has math-verify loaded and warm, so that a new one works at once and
 holds nothing of this process (no model, no CUDA, no locks).
 """
 
@@ -204,7 +204,7 @@ def _start_pool(n_workers: int, memory_mib: int) -> "_Pool":
     from pebble import ProcessPool
 
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["math_verify", "drp.grading.judge"])
+    context.set_forkserver_preload(["drp.grading.rehearsal"])
     return ProcessPool(
         max_workers=n_workers,
         max_tasks=_TASKS_A_WORKER,

@@ -19,6 +19,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, RootModel
 
 from drp.artifacts import write_atomically
+from drp.grading import canonical
 from drp.scores.outcomes import (
     POLICIES,
     Outcome,
@@ -28,7 +29,7 @@ from drp.scores.outcomes import (
     group_by_problem,
     read_outcomes,
 )
-from drp.statistics import Interval, Tally, bootstrap_mean, wilson
+from drp.statistics import Interval, Tally, bootstrap_mean, bootstrap_share, wilson
 
 
 class Score(BaseModel):
@@ -144,10 +145,10 @@ def majority_at_all(groups: Mapping[str, Sequence[Outcome]]) -> dict[int, float]
 def _majority(group: Sequence[Outcome]) -> float:
     """1 where the most frequent answer is right, 0 where not, the right share of the winners where several tie.
 
-    Right answers are one answer however they are written, since each equals the gold; wrong ones go by their text.
+    Right answers are one answer however they are written, since each equals the gold; wrong ones go by `canonical`.
     """
     votes = Counter(
-        (True, "") if outcome.correct else (False, outcome.predicted.strip())
+        (True, "") if outcome.correct else (False, canonical(outcome.predicted))
         for outcome in group
         if outcome.predicted is not None
     )
@@ -165,7 +166,7 @@ def samples_per_problem(groups: Mapping[str, Sequence[Outcome]]) -> int:
 def _accuracy_interval(tallies: Mapping[str, Tally], seed: int) -> Interval | None:
     if all(problem.samples == 1 for problem in tallies.values()):
         return wilson(round(sum(problem.accuracy for problem in tallies.values())), len(tallies))
-    return bootstrap_mean([[problem.accuracy] for problem in tallies.values()], seed)
+    return bootstrap_share([[problem.accuracy] for problem in tallies.values()], seed)
 
 
 def _deviation_between_passes(outcomes: Iterable[Outcome]) -> float | None:

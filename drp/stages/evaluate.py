@@ -50,7 +50,8 @@ def evaluate_model(name: str, model: EvalModel, config: Config, options: RunOpti
     rundir = RunDir(config.run_dir)
     folder = (options.output or rundir.eval) / name
     trained = Path(model.model) == rundir.merged
-    made_by = [rundir.train / "summary.json"] if trained else []
+    made_here = trained or model.adapter == str(rundir.train / "adapter")
+    made_by = [rundir.train / "summary.json"] if made_here else []
     if trained and not options.dry_run and not rundir.merged.exists():
         raise InputError(f"eval: {rundir.merged} is missing; run `drp train` first, or name models in eval.models")
     with ExitStack() as stack:
@@ -98,9 +99,11 @@ class Engine:
             self._config.seed,
             revision=model.revision,
             trust_remote_code=trust,
+            adapter=model.adapter,
         )
         self._stack.enter_context(closing(sampler))
-        tokenizer = load_tokenizer(model.model, model.revision, trust)
+        own = (model.adapter, None) if model.adapter else (model.model, model.revision)
+        tokenizer = load_tokenizer(*own, trust)
         return sampler, tokenizer, self._stack.enter_context(Grader(self._config.grading))
 
 

@@ -1,0 +1,159 @@
+"""`drp eval --regrade`: stored responses graded again by the present grader. Nothing is sampled, no model is loaded.
+
+Reads and rewrites the eval/MODEL/BENCHMARK.jsonl of the configuration's models, and each summary.json:
+
+    eval base gsm8k: 1319 graded again, 1 verdict changed (wrong to right 1), 2 answers read otherwise -> FILE
+      gsm8k-7#0: wrong -> right, "18 dollars" against "18"
+
+Only `predicted` and `correct` change; the line of a record in which neither does stays as it is, byte for byte. Traces
+have no such thing: what later stages made of them was chosen, and paid for, by their verdicts.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from drp.artifacts import explain_os_errors, lock, read_record, write_atomically
+from drp.errors import InputError, UserError
+from drp.grading import Grade, Grader
+from drp.manifest import load_manifest, package_versions
+from drp.progress import Progress, report
+from drp.records import Failure, Sample
+from drp.reporting.escaping import clean
+from drp.rundir import RunDir
+from drp.scores import write_summary
+from drp.scores.outcomes import benchmark_files
+from drp.settings import Config
+from drp.stage import RunOptions
+from drp.stages.evaluate import list_models
+from drp.traces import split_response
+
+SHOWN = 10
+"""Changed verdicts that are listed one by one."""
+GRADERS = ("drp", "math-verify")
+VERDICTS = {True: "right", False: "wrong", None: "not graded"}
+
+
+@dataclass
+class Changes:
+    """n: responses graded. grades: line -> what is new there. verdicts: how often `wrong to right`, and so on."""
+
+    n: int = 0
+    grades: dict[int, Grade] = field(default_factory=dict)
+    verdicts: Counter[str] = field(default_factory=Counter)
+    shown: list[str] = field(default_factory=list)
+
+    def add(self, number: int, sample: Sample, grade: Grade) -> None:
+        self.n += 1
+        if grade == Grade(sample.predicted, sample.correct):
+            return
+        self.grades[number] = grade
+        if grade.correct is not sample.correct:
+            before, after = VERDICTS[sample.correct], VERDICTS[grade.correct]
+            self.verdicts[f"{before} to {after}"] += 1
+            if len(self.shown) < SHOWN:
+                said = "no answer" if grade.predicted is None else f'"{grade.predicted}"'
+                line = f'{sample.id}: {before} -> {after}, {said} against "{sample.answer}"'
+                self.shown.append(clean(line).replace("\n", " "))
+
+    def describe(self) -> str:
+        n_verdicts = self.verdicts.total()
+        n_readings = len(self.grades) - n_verdicts
+        kinds = ", ".join(f"{kind} {n}" for kind, n in self.verdicts.most_common())
+        return (
+            f"{self.n} graded again, {n_verdicts} verdict{'' if n_verdicts == 1 else 's'} changed"
+            f"{f' ({kinds})' if kinds else ''}, {n_readings} answer{'' if n_readings == 1 else 's'} read otherwise"
+        )
+
+
+def run(config: Config, options: RunOptions = RunOptions()) -> None:
+    """Grade again what is there of the configuration's models. Raises InputError where that is nothing."""
+    if options.overwrite or options.input:
+        raise UserError("eval: --regrade keeps the responses that are there: leave out --overwrite and --input")
+    eval_dir = options.output or RunDir(config.run_dir).eval
+    folders = {name: folder for name in list_models(config) if benchmark_files(folder := eval_dir / name)}
+    if not folders:
+        raise InputError(f"eval: {eval_dir} holds no responses to grade again; run `drp eval` first")
+    with Grader(config.grading) as grader:
+        for name, folder in folders.items():
+            for benchmark, path in benchmark_files(folder):
+                _regrade(f"eval {name} {benchmark}", path, grader, options)
+            if not options.dry_run:
+                write_summary(folder, config.eval.cutoff_tokens, config.seed)
+
+
+def _regrade(name: str, path: Path, grader: Grader, options: RunOptions) -> None:
+    if options.dry_run:
+        changes = find_changes(name, path, grader, options.limit)
+        report(f"{name}: nothing written; {changes.describe()} -> {path}")
+    else:
+        with lock(path):
+            changes = find_changes(name, path, grader, options.limit)
+            rewrite(path, changes.grades)
+            if options.limit is None:
+                _name_graders(path)
+        report(f"{name}: {changes.describe()} -> {path}")
+    for line in changes.shown:
+        report(f"  {line}")
+    if (n_more := changes.verdicts.total() - len(changes.shown)) > 0:
+        report(f"  and {n_more} more")
+
+
+def find_changes(name: str, path: Path, grader: Grader, limit: int | None) -> Changes:
+    """What the present grader makes of the first `limit` responses. Raises InputError on an unreadable line."""
+    changes = Changes()
+    in_flight: dict[int, Sample] = {}
+
+    def questions() -> Iterator[tuple[int, str, str]]:
+        for number, sample in read_samples(path, limit):
+            in_flight[number] = sample
+            yield number, split_response(sample.response).summary, sample.answer
+
+    with Progress(name, limit) as progress:
+        for number, grade in grader.grade_stream(questions()):
+            changes.add(number, in_flight.pop(number), grade)
+            progress.advance(failed=0, paid=None)
+    return changes
+
+
+def read_samples(path: Path, limit: int | None) -> Iterator[tuple[int, Sample]]:
+    """(line, record); a torn last line is left out, as its writer would cut it off."""
+    with explain_os_errors(path), path.open("rb") as lines:
+        for number, line in _whole_lines(lines):
+            if limit is not None and number > limit:
+                return
+            sample = read_record(line, Sample, f"{path}:{number}")
+            if isinstance(sample, Failure):
+                raise InputError(f"{sample.message}; mend the line, or run `drp eval` again with --overwrite")
+            yield number, sample
+
+
+def _whole_lines(lines: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    return ((number, line) for number, line in enumerate(lines, start=1) if line.endswith(b"\n"))
+
+
+def rewrite(path: Path, grades: dict[int, Grade]) -> None:
+    """Put new grades into a file, which is at any moment the old or the new one."""
+
+    def write(draft: Path) -> None:
+        with path.open("rb") as lines, draft.open("wb") as output:
+            for number, line in _whole_lines(lines):
+                output.write(_update(line, grades[number]) if number in grades else line)
+
+    if grades:
+        write_atomically(path, write)
+
+
+def _update(line: bytes, grade: Grade) -> bytes:
+    sample = Sample.model_validate_json(line).model_copy(update=grade._asdict())
+    return sample.model_dump_json().encode() + b"\n"
+
+
+def _name_graders(path: Path) -> None:
+    """The manifest says with which versions the verdicts were reached."""
+    manifest = load_manifest(path)
+    if manifest is not None:
+        versions = {name: version for name, version in package_versions().items() if name in GRADERS}
+        manifest.model_copy(update={"versions": manifest.versions | versions}).save(path)

@@ -10,15 +10,19 @@ differs.
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from drp.errors import ConfigError
+from drp.artifacts import write_atomically
+from drp.errors import ConfigError, UserError
+from drp.rundir import RunDir
 from drp.settings import Config
+from drp.settings.section import hide_credentials
 
 
 class _Loader(yaml.SafeLoader):
@@ -47,7 +51,53 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> Config:
 
     Raises ConfigError with the place and the fix.
     """
-    tree = _read_tree(path, [])
+    return apply_overrides(_read_tree(path, []), overrides, path)
+
+
+def load_kept_config(root: Path, overrides: Iterable[str] = ()) -> Config:
+    """The configuration that the stages keep in a run directory, wherever that is now."""
+    path = RunDir(root).config
+    return apply_overrides(_read_tree(path, []) | {"run_dir": str(root)}, overrides, path)
+
+
+@contextmanager
+def keeping(config: Config, dry_run: bool = False) -> Iterator[None]:
+    """While a stage runs: its run directory keeps the configuration, but for one that the stage refused."""
+    kept, refused = RunDir(config.run_dir).config, False
+    try:
+        yield
+    except UserError:
+        refused = True
+        raise
+    finally:
+        if not dry_run and config.run_dir.is_dir() and not (refused and kept.exists()):
+            keep_config(config)
+
+
+def keep_config(config: Config) -> None:
+    """Write the effective configuration into its run directory, for `load_kept_config`. Its name is one that no file of
+    the user's own is likely to have there."""
+    text = f"# The configuration of the last stage that ran here; `drp report` reads it.\n{write_config(config)}"
+    path = RunDir(config.run_dir).config
+    write_atomically(path, lambda draft: draft.write_text(text, encoding="utf-8"))
+
+
+def write_config(config: Config) -> str:
+    """As YAML, defaults included. It names the variables that hold keys, never a key, and no password of an address."""
+    tree = _hide(config.model_dump(mode="json"))
+    return str(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True))
+
+
+def _hide(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _hide(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_hide(item) for item in value]
+    return hide_credentials(value) if isinstance(value, str) else value
+
+
+def apply_overrides(tree: dict[str, Any], overrides: Iterable[str], path: Path) -> Config:
+    """Lay `section.key=value` over a tree of sections, and check everything. path: where the tree is from."""
     for override in overrides:
         _apply_override(tree, override)
     try:

@@ -11,7 +11,6 @@ and it is never read as markup.
 """
 
 import io
-import re
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from drp.artifacts import read_records
 from drp.errors import InputError
 from drp.records import Action, Decomposition, Edit, Failure, Pruning, Record, Trace
+from drp.reporting.escaping import clean
 from drp.reporting.run import furthest_traces
 from drp.rundir import RunDir
 
@@ -30,15 +30,6 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 STAGES = ("traces", "steps", "pruned")
-
-_ESCAPES = re.compile(
-    r"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?"  # titles, links: OSC ... BEL or ST
-    r"|\x1b[PX^_][^\x1b]*(?:\x1b\\)?"  # DCS, SOS, PM, APC ... ST
-    r"|\x1b\[[0-?]*[ -/]*[@-~]"  # colours, cursor: CSI
-    r"|\x1b[ -/]*[0-~]?"
-)
-# C0 but for tab and newline, C1, and what turns the direction of text around.
-_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 _STYLES = {Action.KEEP: "dim", Action.DELETE: "red", Action.REWRITE: "blue", Action.MERGE: "magenta"}
 
@@ -54,11 +45,6 @@ def view(run_dir: Path, id: str | None = None, *, width: int | None = None, colo
     columns = width or shutil.get_terminal_size((100, 24)).columns
     parts = _list_all(run_dir, columns) if id is None else _show_one(run_dir, id)
     return _render(parts, columns, color)
-
-
-def clean(text: str) -> str:
-    """Text that a terminal shows and does not obey."""
-    return _CONTROLS.sub("", _ESCAPES.sub("", text))
 
 
 def _render(parts: Iterable["RenderableType"], width: int, color: bool | None) -> str:

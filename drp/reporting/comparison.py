@@ -1,168 +1,132 @@
-"""Runs side by side: their models in one table, what differs between their configurations, the paper's ablations
-(Tables 2 to 4), and runs that differ by nothing but their seed as a mean with its deviation.
+"""Runs side by side: their models, problem by problem, what each teacher did, what each cost, and what differs between
+their configurations.
 
 What a run was is read off its manifests' fingerprints, so that it holds for any run directory, whoever made it.
 """
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
-from typing import Any
+from statistics import fmean
 
-from drp.reporting.evaluation import BASE, name_model
-from drp.reporting.results import main_row
-from drp.reporting.run import Run
-from drp.reporting.tables import Cell, Group, Row, Table, number, percent
-from drp.scores.score import deviation
-
-ABLATIONS = (
-    ("decompose.method", "skills", "Skill-based steps against default ones (the paper's Table 2)"),
-    ("teacher.", "teachers", "The teacher's influence (the paper's Table 3)"),
-    ("train.response", "targets", "What is trained on (the paper's Table 4)"),
-)
-"""(configuration key or its beginning, table's key, title)"""
-
-SAME_RUN = "Changes are against the base of the same run."
-
-IGNORED = ("prompts", "sha256", "input")
-"""Parts of a fingerprint that name contents by their hash; a user cannot read them."""
+from drp.records import Action
+from drp.reporting.ablations import ablation_tables
+from drp.reporting.cost import ONE_OFF, Cost, describe_dollars, duration
+from drp.reporting.evaluation import name_model
+from drp.reporting.paired import paired_runs_table
+from drp.reporting.results import describe_spread, main_row
+from drp.reporting.run import Run, benchmarks_of, settings_of
+from drp.reporting.seeds import seeds_tables
+from drp.reporting.tables import Cell, Group, Row, Table, number, percent, signed
+from drp.settings import ReportSettings
 
 
-def comparison_tables(runs: Sequence[Run]) -> list[Table]:
-    """Nothing for fewer than two runs."""
-    if len(runs) < 2:
-        return []
-    settings = [settings_of(run) for run in runs]
+def comparison_tables(runs: Sequence[Run], prices: ReportSettings) -> list[Table]:
+    """The paper's ablations alone for fewer than two runs."""
     evaluated = [run for run in runs if run.evaluation is not None]
-    tables = [_runs_table(evaluated)] if evaluated else []
-    tables += [table for ablation in ABLATIONS if (table := _ablation_table(evaluated, *ablation)) is not None]
-    tables += [table for table in (_seeds_table(evaluated), _differences_table(runs, settings)) if table is not None]
-    return tables
-
-
-def settings_of(run: Run) -> dict[str, str]:
-    """Dotted key -> value of everything that the run's manifests were made with."""
-    found: dict[str, str] = {}
-    for cost in run.costs:
-        if cost.manifest.stage.startswith("eval"):
-            continue  # each model has an eval of its own; what made the model is in the stages before
-        found |= dict(_flatten(cost.manifest.fingerprint))
-    return found
-
-
-def _flatten(tree: Any, place: str = "") -> Iterator[tuple[str, str]]:
-    if isinstance(tree, Mapping):
-        for key, value in tree.items():
-            if key not in IGNORED:
-                yield from _flatten(value, f"{place}.{key}" if place else str(key))
-    else:
-        yield place, tree if isinstance(tree, str) else json.dumps(tree)
-
-
-def _benchmarks_of(runs: Sequence[Run]) -> list[str]:
-    return list(dict.fromkeys(name for run in runs if run.evaluation for name in run.evaluation.benchmarks))
-
-
-def _table_of(
-    key: str, title: str, runs: Sequence[Run], rows: Sequence[tuple[Run, str, str]], note: str = SAME_RUN
-) -> Table:
-    """rows: (run, model, label)."""
-    benchmarks = _benchmarks_of(runs)
-    return Table(
-        key=key,
-        title=title,
-        columns=["Model", *chain.from_iterable(["Pass@1", "#Tokens"] for _ in benchmarks)],
-        groups=[Group("", 1), *(Group(benchmark, 2) for benchmark in benchmarks)],
-        rows=[
-            # Of several runs' trained models only the first run's stands out.
-            replace(row, emphasis=row.emphasis and run is runs[0])
-            for run, model, label in rows
-            if run.evaluation and (row := main_row(run.evaluation, model, label, benchmarks))
-        ],
-        caption=note,
-    )
+    if len(runs) < 2:
+        return ablation_tables(evaluated)
+    found = [
+        _runs_table(evaluated) if evaluated else None,
+        paired_runs_table(runs),
+        *ablation_tables(evaluated),
+        *seeds_tables(evaluated),
+        _teachers_table(runs),
+        _costs_table(runs, prices),
+        _differences_table(runs),
+    ]
+    return [table for table in found if table is not None]
 
 
 def _runs_table(runs: Sequence[Run]) -> Table:
-    rows = [
-        (run, model, f"{run.name}: {name_model(model)}")
-        for run in runs
-        if run.evaluation
-        for model in run.evaluation.models
-    ]
-    return _table_of("runs", "Runs side by side", runs, rows)
-
-
-def _ablation_table(runs: Sequence[Run], prefix: str, key: str, title: str) -> Table | None:
-    """Runs told apart by one part of their configuration; None where it is the same in all."""
-    labels = [_label(settings_of(run), prefix) for run in runs]
-    if len({label for label in labels if label}) < 2:
-        return None
-    rows = [(runs[0], BASE, "Base")]
-    for run, label in zip(runs, labels, strict=True):
-        if run.evaluation and run.evaluation.subject and label:
-            rows.append((run, run.evaluation.subject, label))
-    return _table_of(key, title, runs, rows, "Runs can differ in more than this: see what differs, below.")
-
-
-def _label(settings: Mapping[str, str], prefix: str) -> str:
-    if prefix.endswith("."):
-        parts = [settings.get(f"{prefix}{name}", "") for name in ("model", "provider")]
-        return next((part for part in parts if part not in ("", "null")), "")
-    return settings.get(prefix, "")
-
-
-def _differences_table(runs: Sequence[Run], settings: Sequence[Mapping[str, str]]) -> Table | None:
-    keys = sorted({key for one in settings for key in one})
-    rows = [
-        Row([Cell(key), *(Cell(one.get(key, "–")) for one in settings)])
-        for key in keys
-        if len({one.get(key) for one in settings}) > 1
-    ]
-    return (
-        Table("differences", "What differs", ["Key", *(run.name for run in runs)], rows, texts=1 + len(runs))
-        if rows
-        else None
-    )
-
-
-def _seeds_table(runs: Sequence[Run]) -> Table | None:
-    """Runs with the same settings but for the seed, as mean and sample standard deviation."""
-    groups: dict[str, list[Run]] = {}
-    for run in runs:
-        same = {key: value for key, value in settings_of(run).items() if key != "seed"}
-        groups.setdefault(json.dumps(same, sort_keys=True), []).append(run)
-    together = [group for group in groups.values() if len(group) > 1]
-    if not together:
-        return None
-    benchmarks = _benchmarks_of(runs)
+    """Table 1's form: the models under the name of their run and student."""
+    benchmarks = benchmarks_of(runs)
+    spread = describe_spread([run.evaluation for run in runs if run.evaluation is not None])
     return Table(
-        key="seeds",
-        title="Seeds combined",
+        key="runs",
+        title="Runs side by side",
         columns=["Model", *chain.from_iterable(["Pass@1", "#Tokens"] for _ in benchmarks)],
         groups=[Group("", 1), *(Group(benchmark, 2) for benchmark in benchmarks)],
-        rows=[row for group in together for row in _seed_rows(group, benchmarks)],
-        caption="Mean and standard deviation over runs that differ by nothing but their seed.",
+        rows=[row for run in runs for row in _rows_of(run, benchmarks, run is runs[0])],
+        caption=f"Changes are against the base of the same run. With 95% intervals{spread}.",
     )
 
 
-def _seed_rows(group: Sequence[Run], benchmarks: Sequence[str]) -> Iterator[Row]:
-    models = dict.fromkeys(model for run in group if run.evaluation for model in run.evaluation.models)
-    for model in models:
-        cells = [Cell(f"{name_model(model)}, {len(group)} runs from {group[0].name}")]
-        for benchmark in benchmarks:
-            scores = [run.evaluation.score(model, benchmark) for run in group if run.evaluation]
-            cells.append(_spread([score.accuracy for score in scores if score and score.accuracy is not None], True))
-            cells.append(_spread([score.mean_tokens for score in scores if score and score.mean_tokens is not None]))
-        yield Row(cells)
+def _rows_of(run: Run, benchmarks: Sequence[str], stands_out: bool) -> Iterator[Row]:
+    """Of several runs' trained models only the first run's stands out."""
+    student = settings_of(run).get("student.model", "")
+    yield Row([Cell(" · ".join(part for part in (run.name, student) if part))], heading=True)
+    if run.evaluation is not None:
+        for model in run.evaluation.models:
+            row = main_row(run.evaluation, model, name_model(model), benchmarks)
+            yield replace(row, emphasis=row.emphasis and stands_out)
 
 
-def _spread(values: Sequence[float], share: bool = False) -> Cell:
-    if not values:
-        return Cell("–")
-    mean, spread = sum(values) / len(values), deviation(values)
-    text = percent(mean) if share else number(mean)
-    if spread is None:
-        return Cell(text)
-    return Cell(f"{text} ± {percent(spread).rstrip('%') if share else number(spread)}")
+def _teachers_table(runs: Sequence[Run]) -> Table | None:
+    """Steps, actions and tokens of each run's training data."""
+    rows = [_teacher_row(run) for run in runs if run.survey is not None]
+    shares = [action.value.capitalize() for action in Action]
+    columns = ["Run", "Teacher", "Traces", "Steps a trace", *shares, "Tokens a response", "Pruned"]
+    return Table("actions-by-run", "What the teachers did", columns, rows, texts=2) if rows else None
+
+
+def _teacher_row(run: Run) -> Row:
+    survey = run.survey
+    assert survey is not None
+    total = sum(survey.actions.values())
+    tokens = (
+        [Cell("–"), Cell("–")]
+        if survey.reduction is None
+        else [
+            Cell(number(fmean(survey.before))),
+            Cell(number(fmean(survey.after)), signed(100 * survey.reduction, unit="%")),
+        ]
+    )
+    return Row(
+        [
+            Cell(run.name),
+            Cell(", ".join(survey.teachers)),
+            Cell(number(survey.traces)),
+            Cell(number(survey.steps_per_trace, 1)),
+            *(Cell(percent(survey.actions[action] / total if total else None)) for action in Action),
+            *tokens,
+        ]
+    )
+
+
+def _costs_table(runs: Sequence[Run], prices: ReportSettings) -> Table | None:
+    """What each run's model took to make."""
+    rows = [_cost_row(run, Cost.of(run.costs, prices)) for run in runs if run.costs]
+    if not rows:
+        return None
+    return Table(
+        key="cost-by-run",
+        title="What each run cost",
+        columns=["Run", "Calls", "Tokens in", "Tokens out", "Teacher", "Time", "GPU hours", "Together"],
+        rows=rows,
+        caption=f"Of {', '.join(ONE_OFF)}, as far as a run did them itself; ${prices.gpu_usd_per_hour:g} a GPU hour.",
+    )
+
+
+def _cost_row(run: Run, cost: Cost) -> Row:
+    texts = [
+        number(cost.usage.calls),
+        number(cost.usage.input_tokens),
+        number(cost.usage.output_tokens),
+        describe_dollars(cost.usage.cost_usd),
+        duration(cost.seconds),
+        number(cost.gpu_hours, 2),
+        describe_dollars(cost.dollars),
+    ]
+    return Row([Cell(run.name), *(Cell(text) for text in texts)])
+
+
+def _differences_table(runs: Sequence[Run]) -> Table | None:
+    settings = [settings_of(run) for run in runs]
+    rows = [
+        Row([Cell(key), *(Cell(one.get(key, "–")) for one in settings)])
+        for key in sorted({key for one in settings for key in one})
+        if len({one.get(key) for one in settings}) > 1
+    ]
+    columns = ["Key", *(run.name for run in runs)]
+    return Table("differences", "What differs", columns, rows, texts=len(columns)) if rows else None

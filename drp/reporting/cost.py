@@ -1,6 +1,7 @@
 """What a run cost, and after how many questions it has paid for itself.
 
-Reads every NAME.manifest.json of a run directory (seconds, records, the teacher's calls, tokens and dollars).
+Reads every NAME.manifest.json of a run directory (seconds, records, the teacher's calls, tokens and dollars). Prices of
+machines and of generated tokens are the configuration's (`report.*`).
 """
 
 from collections.abc import Sequence
@@ -8,19 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from drp.manifest import Manifest, load_manifest
+from drp.records import Usage
 from drp.reporting.evaluation import BASE, HEADLINE, Evaluation
-from drp.reporting.tables import Cell, Row, Table, number
+from drp.reporting.tables import Cell, Group, Row, Table, number
+from drp.settings import ReportSettings
 
 SUFFIX = ".manifest.json"
 
-USD_PER_MACHINE_HOUR = 2.0
-"""Assumed, about what one rented A100 costs; the page says so beside each figure made from it."""
-
-USD_PER_MILLION_TOKENS = (0.2, 0.6, 2.0)
-"""Prices of generated tokens that the break-even is worked out for: assumed, from small to large models."""
-
 ONE_OFF = ("generate", "decompose", "prune", "train")
 """Stages that a deployed model needed once. Evaluation would have been there anyway."""
+
+ON_GPU = ("generate", "train")
+"""Those of them that hold a GPU; in the others a teacher works, which is paid for by itself."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,12 @@ class StageCost:
     @property
     def dollars(self) -> float | None:
         """None: the teacher's price is unknown. 0 for stages without a teacher."""
-        return 0.0 if self.manifest.usage is None else self.manifest.usage.cost_usd
+        return 0.0 if self.usage is None else self.usage.cost_usd
+
+    @property
+    def usage(self) -> Usage | None:
+        """What was paid for, failed records included; of the records written, where nothing more is known."""
+        return self.manifest.paid or self.manifest.usage
 
 
 def read_costs(root: Path) -> list[StageCost]:
@@ -46,20 +51,42 @@ def read_costs(root: Path) -> list[StageCost]:
     return sorted(costs, key=lambda cost: (cost.manifest.started, cost.artifact))
 
 
+def find_student(costs: Sequence[StageCost]) -> str | None:
+    """The student that the manifests name; None where none does."""
+    found = (cost.manifest.fingerprint.get("student") for cost in costs)
+    return next((str(student["model"]) for student in found if isinstance(student, dict) and "model" in student), None)
+
+
 def total_dollars(costs: Sequence[StageCost]) -> float | None:
     """What the teacher took; None where the price of a part is unknown."""
     parts = [cost.dollars for cost in costs]
     return None if None in parts else sum(part for part in parts if part is not None)
 
 
-def one_off_seconds(costs: Sequence[StageCost]) -> float:
-    return sum(cost.manifest.seconds for cost in costs if cost.manifest.stage in ONE_OFF)
+@dataclass(frozen=True)
+class Cost:
+    """What a deployed model took, once: the teacher, and GPUs."""
 
+    usage: Usage
+    seconds: float
+    gpu_hours: float
+    stages: Sequence[str]
+    dollars: float | None
+    """Teacher and GPUs together; None where the teacher's price is unknown."""
 
-def one_off_stages(costs: Sequence[StageCost]) -> list[str]:
-    """Those that the run directory has; traces that were imported, say, have cost nothing that it knows of."""
-    found = {cost.manifest.stage for cost in costs}
-    return [stage for stage in ONE_OFF if stage in found]
+    @classmethod
+    def of(cls, costs: Sequence[StageCost], prices: ReportSettings) -> "Cost":
+        """Of the stages that the run directory has; imported traces, say, have cost nothing that it knows of."""
+        once = [cost for cost in costs if cost.manifest.stage in ONE_OFF]
+        usage = sum((cost.usage for cost in once if cost.usage is not None), Usage(cost_usd=0.0))
+        hours = prices.gpus * sum(cost.manifest.seconds for cost in once if cost.manifest.stage in ON_GPU) / 3600
+        return cls(
+            usage=usage,
+            seconds=sum(cost.manifest.seconds for cost in once),
+            gpu_hours=hours,
+            stages=[stage for stage in ONE_OFF if stage in {cost.manifest.stage for cost in once}],
+            dollars=None if usage.cost_usd is None else usage.cost_usd + hours * prices.gpu_usd_per_hour,
+        )
 
 
 def costs_table(costs: Sequence[StageCost]) -> Table | None:
@@ -79,7 +106,7 @@ def costs_table(costs: Sequence[StageCost]) -> Table | None:
                     *[Cell("")] * 3,
                     Cell(duration(seconds)),
                     *[Cell("")] * 3,
-                    _dollars(total_dollars(costs)),
+                    Cell(describe_dollars(total_dollars(costs))),
                 ],
                 emphasis=True,
             ),
@@ -88,7 +115,7 @@ def costs_table(costs: Sequence[StageCost]) -> Table | None:
 
 
 def _cost_row(cost: StageCost) -> Row:
-    manifest, usage = cost.manifest, cost.manifest.usage
+    manifest, usage = cost.manifest, cost.usage
     counts = manifest.counts
     used = (
         ["", "", ""]
@@ -103,13 +130,13 @@ def _cost_row(cost: StageCost) -> Row:
             Cell(number(counts.failed), tone="bad" if counts.failed else ""),
             Cell(duration(manifest.seconds)),
             *(Cell(text) for text in used),
-            Cell("") if usage is None else _dollars(cost.dollars),
+            Cell("" if usage is None else describe_dollars(cost.dollars)),
         ]
     )
 
 
-def _dollars(value: float | None) -> Cell:
-    return Cell("unknown" if value is None else f"${value:,.2f}")
+def describe_dollars(value: float | None) -> str:
+    return "unknown" if value is None else f"${value:,.2f}"
 
 
 def duration(seconds: float) -> str:
@@ -121,33 +148,39 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
-def break_even_table(costs: Sequence[StageCost], evaluation: Evaluation | None) -> Table | None:
-    """Teacher dollars and machine time against the tokens saved; None where nothing was compared."""
+def break_even_table(costs: Sequence[StageCost], evaluation: Evaluation | None, prices: ReportSettings) -> Table | None:
+    """Teacher dollars and GPU hours against the tokens saved; None where nothing was compared."""
     if evaluation is None or evaluation.subject is None:
         return None
-    dollars = total_dollars(costs)
-    hours = one_off_seconds(costs) / 3600
-    spent = None if dollars is None else dollars + hours * USD_PER_MACHINE_HOUR
+    cost = Cost.of(costs, prices)
     rows = []
     for benchmark in evaluation.benchmarks:
         saved = saved_per_question(evaluation, benchmark)
         if saved is not None:
-            rows.append(Row([Cell(benchmark), Cell(_describe_saving(saved)), *_break_evens(spent, saved)]))
-    teacher = "an unknown price" if dollars is None else f"${dollars:,.2f}"
+            cells = _break_evens(cost.dollars, saved, prices)
+            rows.append(Row([Cell(benchmark), Cell(_describe_saving(saved)), *cells]))
     return Table(
         key="break-even",
         title="Break-even",
-        columns=[
-            "Questions like",
-            "Tokens saved per million",
-            *(f"at ${price:g} per million tokens" for price in USD_PER_MILLION_TOKENS),
+        columns=["Questions like", "saved per million", *(f"${price:g}" for price in prices.token_usd_per_million)],
+        groups=[
+            Group("", 1),
+            Group("Tokens", 1),
+            Group("Questions, by the price of a million tokens", len(prices.token_usd_per_million)),
         ],
         rows=rows,
-        caption=(
-            f"Questions after which the savings have paid for the teacher ({teacher}) and {duration(hours * 3600)} of "
-            f"{', '.join(one_off_stages(costs)) or 'nothing'} at an assumed ${USD_PER_MACHINE_HOUR:g} a machine hour, "
-            f"at assumed prices of generated tokens. Tokens under the policy {HEADLINE}."
-        ),
+        caption=_describe_assumptions(cost, prices),
+    )
+
+
+def _describe_assumptions(cost: Cost, prices: ReportSettings) -> str:
+    stages = " and ".join(stage for stage in ON_GPU if stage in cost.stages) or "no stage"
+    return (
+        f"Questions after which the savings have paid for the teacher ({describe_dollars(cost.usage.cost_usd)}) and "
+        f"{cost.gpu_hours:,.2f} GPU hours ({stages}, on {prices.gpus} GPU{'s' * (prices.gpus > 1)}). Assumed: "
+        f"${prices.gpu_usd_per_hour:g} a GPU hour and the prices of generated tokens; report.gpus, "
+        "report.gpu_usd_per_hour and report.token_usd_per_million set them. "
+        f"Tokens are counted under the policy {HEADLINE}."
     )
 
 
@@ -164,12 +197,12 @@ def _describe_saving(saved: float) -> str:
     return f"{number(saved)} million" if abs(saved) >= 10 else f"{number(saved, 1)} million"
 
 
-def _break_evens(spent: float | None, saved: float) -> list[Cell]:
+def _break_evens(spent: float | None, saved: float, prices: ReportSettings) -> list[Cell]:
     if spent is None:
-        return [Cell("–")] * len(USD_PER_MILLION_TOKENS)
+        return [Cell("–")] * len(prices.token_usd_per_million)
     if saved <= 0:
-        return [Cell("never", tone="bad")] * len(USD_PER_MILLION_TOKENS)
-    return [Cell(f"{_round_up(spent / (saved * price / 1e6)):,}") for price in USD_PER_MILLION_TOKENS]
+        return [Cell("never", tone="bad")] * len(prices.token_usd_per_million)
+    return [Cell(f"{_round_up(spent / (saved * price / 1e6)):,}") for price in prices.token_usd_per_million]
 
 
 def _round_up(questions: float) -> int:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from drp.artifacts import write_atomically
+from drp.reporting.escaping import clean
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -99,7 +100,7 @@ def _style(palette: Palette, salt: str = "drp") -> Any:
 def _inline(svg: str, title: str) -> str:
     from markupsafe import escape
 
-    svg = svg[svg.index("<svg") :]
+    svg = clean(svg[svg.index("<svg") :])
     for color, variable in VARIABLES.items():
         svg = svg.replace(color, variable)
     svg = re.sub(r"font: [^;\"]*?([\d.]+px)[^;\"]*", r"font: \1 var(--sans)", svg)

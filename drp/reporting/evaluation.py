@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from drp.reporting.escaping import clean
 from drp.scores.outcomes import Outcome, Policy, apply_policy, benchmark_files, group_by_problem, read_outcomes
 from drp.scores.score import Score, score_benchmark, tally
-from drp.statistics import Comparison, Interval, compare
+from drp.statistics import Comparison, Interval, Tally, compare
 
 BASE, TRAINED = "base", "drp"
 HEADLINE: Policy = "cap"
@@ -79,10 +80,23 @@ def order_models(folder: Path) -> list[str]:
     return sorted(names, key=lambda name: (name != BASE, name != TRAINED, name))
 
 
+def compare_models(
+    before: tuple[Evaluation, str], after: tuple[Evaluation, str], benchmark: str, seed: int = 0
+) -> Comparison | None:
+    """Two models, each as (evaluation, name), on the problems of a benchmark that both were asked; None where there is
+    none. The first's cutoff holds for both."""
+    cutoff = before[0].cutoff_tokens
+    found = [evaluation.outcomes.get((model, benchmark), ()) for evaluation, model in (before, after)]
+    first, second = (_tally(outcomes, cutoff) for outcomes in found)
+    return compare(first, second, seed)
+
+
+def _tally(outcomes: Sequence[Outcome], cutoff_tokens: int) -> dict[str, Tally]:
+    return tally(group_by_problem(apply_policy(outcomes, HEADLINE, cutoff_tokens)))
+
+
 def _compare_all(outcomes: Mapping[Key, Sequence[Outcome]], cutoff_tokens: int, seed: int) -> dict[Key, Comparison]:
-    tallies = {
-        key: tally(group_by_problem(apply_policy(found, HEADLINE, cutoff_tokens))) for key, found in outcomes.items()
-    }
+    tallies = {key: _tally(found, cutoff_tokens) for key, found in outcomes.items()}
     comparisons = {}
     for (model, benchmark), after in tallies.items():
         before = tallies.get((BASE, benchmark))
@@ -95,7 +109,7 @@ def _compare_all(outcomes: Mapping[Key, Sequence[Outcome]], cutoff_tokens: int, 
 
 def name_model(model: str) -> str:
     """As in the paper's tables: Base, +DRP, +others."""
-    return {BASE: "Base", TRAINED: "+DRP"}.get(model, f"+{model}")
+    return {BASE: "Base", TRAINED: "+DRP"}.get(model, f"+{clean(model)}")
 
 
 def captured(outcomes: Sequence[Outcome]) -> list[tuple[int, float]]:
@@ -109,3 +123,7 @@ def describe_interval(interval: Interval | None, scale: float = 1, digits: int =
     if interval is None:
         return ""
     return f"{scale * interval.low:,.{digits}f}–{scale * interval.high:,.{digits}f}"
+
+
+def describe_p(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from drp.reporting.drawing import Figure, Palette, make_panels, share_legend
+from drp.reporting.escaping import clean
 from drp.reporting.evaluation import BASE, Evaluation, captured, name_model
 from drp.reporting.pruning import PruningSurvey
 from drp.reporting.training import Training
@@ -20,7 +21,7 @@ def _by_benchmark(
     """One panel a benchmark, one call of `plot(axes, outcomes, label, color, benchmark)` a model."""
     canvas, panels = make_panels(len(evaluation.benchmarks))
     for panel, benchmark in zip(panels, evaluation.benchmarks, strict=True):
-        panel.set_title(benchmark, loc="left")
+        panel.set_title(clean(benchmark), loc="left")
         for index, model in enumerate(evaluation.models):
             outcomes = evaluation.outcomes.get((model, benchmark))
             if outcomes:
@@ -42,7 +43,7 @@ def figures_of(
     figures: list[Figure] = []
     if evaluation is not None:
         figures += [lengths_figure(evaluation), captured_figure(evaluation), tradeoff_figure(evaluation)]
-    if survey is not None and survey.skills:
+    if survey is not None and any(use.tokens for use in survey.skills.values()):
         figures.append(skills_figure(survey))
     if training is not None and training.loss:
         figures.append(loss_figure(training))
@@ -60,6 +61,7 @@ def lengths_figure(evaluation: Evaluation) -> Figure:
             weights = [100 / len(lengths)] * len(lengths)
             axes.hist(lengths, edges[benchmark], weights=weights, color=color, alpha=0.25)
             axes.hist(lengths, edges[benchmark], weights=weights, color=color, histtype="step", lw=1.4, label=label)
+            axes.xaxis.set_major_formatter("{x:,.0f}")
             axes.set_xlabel("tokens")
             axes.set_ylabel("% of responses")
 
@@ -93,6 +95,7 @@ def captured_figure(evaluation: Evaluation) -> Figure:
             shares = [0, *(100 * share for _, share in curve), 100]
             if curve:
                 axes.step(budgets, shares, where="post", color=color, label=label)
+            axes.xaxis.set_major_formatter("{x:,.0f}")
             axes.set_xlabel("budget, tokens")
             axes.set_ylabel("% of right answers")
             axes.set_ylim(0, 103)
@@ -109,10 +112,11 @@ def tradeoff_figure(evaluation: Evaluation) -> Figure:
     def draw(palette: Palette) -> "Canvas":
         canvas, panels = make_panels(len(evaluation.benchmarks))
         for panel, benchmark in zip(panels, evaluation.benchmarks, strict=True):
-            panel.set_title(benchmark, loc="left")
+            panel.set_title(clean(benchmark), loc="left")
             for index, model in enumerate(evaluation.models):
                 _plot_point(panel, evaluation, model, benchmark, color_of(model, index, palette))
             panel.set_xlim(left=0)
+            panel.xaxis.set_major_formatter("{x:,.0f}")
             panel.set_xlabel("mean tokens")
             panel.set_ylabel("accuracy, %")
         share_legend(canvas, panels)
@@ -155,6 +159,7 @@ def skills_figure(survey: PruningSurvey) -> Figure:
                   label="saved")  # fmt: skip
         axes.set_yticks(places, names)
         axes.grid(axis="y", visible=False)
+        axes.xaxis.set_major_formatter("{x:,.0f}")
         axes.set_xlabel("tokens, estimated")
         share_legend(canvas, [axes])
         return canvas
@@ -171,11 +176,21 @@ def loss_figure(training: Training) -> Figure:
             axes.plot(
                 *zip(*training.validation, strict=True), color=palette.series[2], marker="o", ms=4, label="validation"
             )
+        panels = [axes]
+        if training.kept_step is not None:
+            label = f"weights kept: step {training.kept_step:.0f}"
+            axes.axvline(training.kept_step, color=palette.text, lw=0.9, ls=":", label=label)
+        if training.rates:
+            panels.append(axes.twinx())
+            steps, rates = zip(*training.rates, strict=True)
+            panels[1].plot(steps, rates, color=palette.series[0], lw=1, ls="--", label="learning rate")
+            panels[1].set_ylabel("learning rate")
+            panels[1].set_ylim(bottom=0)
+            panels[1].grid(False)
         axes.set_xlabel("optimizer step")
         axes.set_ylabel("loss")
-        share_legend(canvas, [axes])
+        share_legend(canvas, panels)
         return canvas
 
-    return Figure(
-        "loss", "Training loss", "Mean negative log-likelihood of a response's token, in nats.", draw, narrow=True
-    )
+    caption = "Mean negative log-likelihood of a response's token, in nats; right, the learning rate."
+    return Figure("loss", "Training loss", caption, draw, narrow=True)

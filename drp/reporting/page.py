@@ -13,9 +13,11 @@ from pathlib import Path
 
 from drp.reporting.drawing import Figure
 from drp.reporting.embedding import Embedding
+from drp.reporting.escaping import clean
 from drp.reporting.tables import Table
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
+SCRIPTS = ("traces.js", "viewer.js")
 
 
 @dataclass(frozen=True)
@@ -87,11 +89,12 @@ def render_page(page: Page) -> str:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
+        finalize=lambda value: clean(value) if type(value) is str else value,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    script = (TEMPLATES / "viewer.js").read_text(encoding="utf-8")
+    script = "\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in SCRIPTS)
     # Markup only on what this package itself wrote, drew or encoded for where it stands.
     return environment.get_template("report.html").render(
         page=page,

@@ -109,6 +109,13 @@ def actions_table(survey: PruningSurvey) -> Table:
     return Table("actions", "Actions of the teacher", ["Action", "Steps", "Share"], rows)
 
 
+def _token_cells(use: SkillUse) -> list[Cell]:
+    """Dashes where no tokenizer counted the responses."""
+    if not use.tokens:
+        return [Cell("–"), Cell("–")]
+    return [Cell(number(use.tokens)), Cell(number(use.saved), signed(-100 * use.saved / use.tokens, unit="%"))]
+
+
 def skills_table(survey: PruningSurvey) -> Table:
     """What each skill's steps cost and how much of it went."""
     rows = []
@@ -120,10 +127,7 @@ def skills_table(survey: PruningSurvey) -> Table:
                     Cell(number(use.steps)),
                     Cell(percent(use.actions[Action.DELETE] / use.steps, 0)),
                     Cell(percent((use.actions[Action.REWRITE] + use.actions[Action.MERGE]) / use.steps, 0)),
-                    Cell(number(use.tokens)),
-                    Cell(
-                        number(use.saved), change=signed(-100 * use.saved / use.tokens, unit="%") if use.tokens else ""
-                    ),
+                    *_token_cells(use),
                 ]
             )
         )

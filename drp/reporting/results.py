@@ -7,7 +7,6 @@ from drp.reporting.evaluation import BASE, HEADLINE, Evaluation, describe_interv
 from drp.reporting.tables import Cell, Group, Row, Table, Tone, number, percent, signed
 from drp.scores.outcomes import POLICIES
 from drp.scores.score import Score
-from drp.statistics import Comparison, holm
 
 FEW = 60
 """A benchmark of so many problems or fewer is written as right answers of all, as the paper does with AIME's 30."""
@@ -62,13 +61,18 @@ def tokens_cell(score: Score, base: Score | None) -> Cell:
 
 
 def _describe_counting(evaluation: Evaluation) -> str:
-    cutoff = f"{evaluation.cutoff_tokens:,}"
+    cutoff, spread = f"{evaluation.cutoff_tokens:,}", describe_spread([evaluation])
     if not evaluation.over_cutoff:
-        return f"No response is longer than the cutoff of {cutoff} tokens. With 95% intervals."
-    return (
-        f"Responses longer than {cutoff} tokens count as {cutoff} tokens and as wrong (policy {HEADLINE}). "
-        "With 95% intervals."
-    )
+        counting = f"No response is longer than the cutoff of {cutoff} tokens."
+    else:
+        counting = f"Responses longer than {cutoff} tokens count as {cutoff} tokens and as wrong (policy {HEADLINE})."
+    return f"The paper's Table 1. {counting} With 95% intervals{spread}."
+
+
+def describe_spread(evaluations: Sequence[Evaluation]) -> str:
+    """What `accuracy_cell` writes after ±; nothing where it nowhere does."""
+    scores = (policies[HEADLINE] for evaluation in evaluations for policies in evaluation.scores.values())
+    return "; ±: standard deviation between passes" if any(score.accuracy_sd is not None for score in scores) else ""
 
 
 def _warn_of_small(evaluation: Evaluation) -> list[str]:
@@ -110,67 +114,8 @@ def policies_table(evaluation: Evaluation) -> Table:
         columns=["Model and policy", *chain.from_iterable(["Accuracy", "Tokens"] for _ in evaluation.benchmarks)],
         groups=[Group("", 1), *(Group(benchmark, 2) for benchmark in evaluation.benchmarks)],
         rows=rows,
-        caption="The paper's wording of its 12k cutoff fits both: capped, and left out.",
+        caption="The paper's Table 5. Its wording of the 12k cutoff fits both: capped, and left out.",
     )
-
-
-def paired_table(evaluation: Evaluation) -> Table | None:
-    """Each model against the base on the same problems, with intervals and exact tests."""
-    pairs = sorted(
-        evaluation.comparisons.items(),
-        key=lambda item: (evaluation.benchmarks.index(item[0][1]), evaluation.models.index(item[0][0])),
-    )
-    if not pairs:
-        return None
-    corrected = holm([comparison.accuracy_p for _, comparison in pairs])
-    return Table(
-        key="paired",
-        texts=2,
-        title="Paired with the base, problem by problem",
-        columns=["Benchmark", "Model", "n", "Accuracy change", "Gained / lost", "p", "Tokens change", "p"],
-        rows=[
-            _paired_row(model, benchmark, comparison, p)
-            for ((model, benchmark), comparison), p in zip(pairs, corrected, strict=True)
-        ],
-        caption=(
-            "Intervals: 95%, bootstrap over problems. Accuracy: exact McNemar, Holm-corrected over this table "
-            "(Wilcoxon's test where there are several samples a problem). Tokens: Wilcoxon's signed-rank test."
-        ),
-    )
-
-
-def _paired_row(model: str, benchmark: str, comparison: Comparison, p: float) -> Row:
-    change = comparison.accuracy_change
-    tone: Tone = "" if p >= 0.05 else "good" if change > 0 else "bad"
-    tokens = comparison.tokens_change
-    return Row(
-        [
-            Cell(benchmark),
-            Cell(name_model(model)),
-            Cell(number(comparison.n)),
-            Cell(
-                signed(100 * change, 1, " points"),
-                note=_describe_signed(comparison.accuracy_ci, 1),
-                tone=tone,
-            ),
-            Cell(f"{comparison.gained} / {comparison.lost}"),
-            Cell(describe_p(p)),
-            Cell(
-                "–" if tokens is None else signed(100 * tokens, 1, "%"), note=_describe_signed(comparison.tokens_ci, 1)
-            ),
-            Cell(describe_p(comparison.tokens_p)),
-        ]
-    )
-
-
-def _describe_signed(interval: tuple[float, float] | None, digits: int) -> str:
-    if interval is None:
-        return ""
-    return f"{signed(100 * interval[0], digits)} to {signed(100 * interval[1], digits)}"
-
-
-def describe_p(p: float) -> str:
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def behaviour_table(evaluation: Evaluation) -> Table:

@@ -1,23 +1,35 @@
 """Everything a run directory holds that a report can show. What is not there yet is None, or empty."""
 
+import json
 import random
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 from drp.artifacts import read_records
 from drp.errors import InputError
+from drp.manifest import Manifest
 from drp.records import Decomposition, Failure, Pruning, Sample, Trace
 from drp.reporting.cost import StageCost, read_costs
 from drp.reporting.embedding import Embedding
 from drp.reporting.evaluation import BASE, Evaluation, name_model, read_evaluation
+from drp.reporting.judging import read_preferences
 from drp.reporting.pruning import PruningSurvey
 from drp.reporting.training import Training, read_training
 from drp.rundir import RunDir
 from drp.scores.outcomes import benchmark_files
+from drp.scores.preference import Preference
+from drp.settings.section import hide_credentials
 
 PAIRS = 100
 """Pairs of responses shown of each benchmark, right before and wrong after; and the other way round."""
+
+HASHES = ("prompts", "sha256", "input")
+"""Parts of a fingerprint that name contents by their hash; a user cannot read them."""
+
+MODELS, BENCHMARKS = "eval.models", "eval.benchmarks"
+"""Keys in whose place `settings_of` has one for each model, and for each benchmark."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +42,8 @@ class Run:
     survey: PruningSurvey | None
     training: Training | None
     costs: Sequence[StageCost]
+    preferences: Sequence[Preference] = ()
+    """Of judges, between this run's steps and others'."""
 
     @property
     def is_empty(self) -> bool:
@@ -42,9 +56,8 @@ def read_run(
     cutoff_tokens: int = 12000,
     seed: int = 0,
     embedding: Embedding | None = None,
-    limit: int | None = None,
 ) -> Run:
-    """Read what is there. embedding: takes the traces, the first `limit` of them, for the viewer.
+    """Read what is there. embedding: takes the traces for the viewer.
 
     Raises InputError where `root` is not a folder.
     """
@@ -60,19 +73,29 @@ def read_run(
         name=root.resolve().name,
         root=root,
         evaluation=evaluation,
-        survey=_read_traces(rundir, embedding, limit),
+        survey=_read_traces(rundir, embedding),
         training=read_training(rundir.train),
         costs=read_costs(root),
+        preferences=read_preferences(rundir.judge),
     )
 
 
-def _read_traces(rundir: RunDir, embedding: Embedding | None, limit: int | None) -> PruningSurvey | None:
+def tell_apart(runs: Sequence[Run]) -> list[Run]:
+    """Runs whose folders have the same name are called by more of their paths."""
+    paths = [run.root.resolve().parts[1:] for run in runs]
+    depth = 1
+    while len({path[-depth:] for path in paths}) < len(set(paths)):
+        depth += 1
+    return [replace(run, name="/".join(path[-depth:])) for run, path in zip(runs, paths, strict=True)]
+
+
+def _read_traces(rundir: RunDir, embedding: Embedding | None) -> PruningSurvey | None:
     """One pass over the furthest artifact that there is: pruned, else steps, else bare traces."""
     survey = PruningSurvey()
-    for number, trace in enumerate(furthest_traces(rundir)):
+    for trace in furthest_traces(rundir):
         if isinstance(trace, Decomposition):
             survey.add(trace)
-        if embedding is not None and (limit is None or number < limit):
+        if embedding is not None:
             embedding.add_trace(trace)
     if embedding is not None:
         embedding.close_chunk()
@@ -137,3 +160,47 @@ def _pick_samples(path: Path, ids: Sequence[str]) -> dict[str, Sample]:
     return {
         record.id: record for record in read_records(path, Sample) if isinstance(record, Sample) and record.id in wanted
     }
+
+
+def settings_of(run: Run, ignored: Sequence[str] = HASHES) -> dict[str, str]:
+    """Dotted key -> value of everything that the run's manifests were made with."""
+    found: dict[str, str] = {}
+    for cost in run.costs:
+        found |= dict(_flatten(_settings_of_stage(cost), ignored))
+    return found
+
+
+def _settings_of_stage(cost: StageCost) -> Mapping[str, Any]:
+    """Its fingerprint. What each benchmark, and each evaluated model, has of its own stands under its name."""
+    stage, path, fingerprint = cost.manifest.stage, PurePosixPath(cost.artifact), dict(cost.manifest.fingerprint)
+    if stage == "judge":
+        return {}
+    if stage == "problems" and path.parent.name:
+        return {f"{BENCHMARKS}.{path.stem}": fingerprint.get("problems")}
+    if stage.startswith("eval"):
+        fingerprint.pop("model", None)
+        fingerprint[f"{MODELS}.{path.parent.name}"] = _describe_model(cost.manifest)
+    return fingerprint
+
+
+def _describe_model(manifest: Manifest) -> str:
+    """An evaluated model; the one that a run trained is called the same in every run."""
+    model = manifest.fingerprint.get("model")
+    made_here = any(key.endswith(":summary.json") for key in manifest.inputs)
+    if made_here or not isinstance(model, Mapping):
+        return "trained here"
+    named = [f"{key} {value}" for key, value in model.items() if key != "model" and value is not None]
+    return ", ".join([str(model.get("model")), *named])
+
+
+def _flatten(tree: Any, ignored: Sequence[str], place: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(tree, Mapping):
+        for key, value in tree.items():
+            if key not in ignored:
+                yield from _flatten(value, ignored, f"{place}.{key}" if place else str(key))
+    else:
+        yield place, hide_credentials(tree if isinstance(tree, str) else json.dumps(tree))
+
+
+def benchmarks_of(runs: Sequence[Run]) -> list[str]:
+    return list(dict.fromkeys(name for run in runs if run.evaluation for name in run.evaluation.benchmarks))

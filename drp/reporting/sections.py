@@ -1,58 +1,51 @@
 """What stands on the page and in which order: headline, cards, and a section for each thing that the run has."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from statistics import fmean
-from typing import Any
 
 from drp.records import Action
 from drp.reporting.comparison import comparison_tables
-from drp.reporting.cost import (
-    break_even_table,
-    costs_table,
-    duration,
-    one_off_seconds,
-    one_off_stages,
-    total_dollars,
-    versions_of,
-)
+from drp.reporting.cost import Cost, break_even_table, costs_table, describe_dollars, duration, versions_of
 from drp.reporting.drawing import Figure
 from drp.reporting.embedding import Embedding
 from drp.reporting.evaluation import BASE, Evaluation, name_model
+from drp.reporting.judging import judging_table
 from drp.reporting.page import Bar, Card, Fact, Section
-from drp.reporting.pruning import actions_table, skills_table
+from drp.reporting.paired import paired_table
+from drp.reporting.pruning import PruningSurvey, actions_table, skills_table
 from drp.reporting.results import (
     accuracy_cell,
     behaviour_table,
     main_table,
-    paired_table,
     policies_table,
     samples_table,
 )
 from drp.reporting.run import Run
 from drp.reporting.tables import Cell, Row, Table, number, percent, signed
 from drp.reporting.training import training_table
+from drp.settings import ReportSettings
 
 Figures = dict[str, Figure]
 
 
-def tables_of(run: Run, others: Sequence[Run] = ()) -> list[Table]:
+def tables_of(run: Run, others: Sequence[Run], prices: ReportSettings) -> list[Table]:
     """Every table for which the run has data, in the page's order."""
-    sections = build_sections(run, others, {}, Embedding(), "")
+    sections = build_sections(run, others, prices, {}, Embedding(), "")
     extra = [actions_table(run.survey)] if run.survey is not None and run.survey.pruned else []
     return [*(table for section in sections for table in section.tables), *extra]
 
 
 def build_sections(
-    run: Run, others: Sequence[Run], figures: Figures, embedding: Embedding, configuration: str
+    run: Run,
+    others: Sequence[Run],
+    prices: ReportSettings,
+    figures: Figures,
+    embedding: Embedding,
+    configuration: str,
 ) -> list[Section]:
     return [
         *_evaluation_sections(run, figures),
-        Section(
-            "runs",
-            "Runs side by side",
-            "This run and the others that were named, each against its own base.",
-            tables=comparison_tables([run, *others]),
-        ),
+        _runs_section([run, *others], prices),
         _pruning_section(run, figures),
         Section(
             "traces",
@@ -62,9 +55,17 @@ def build_sections(
             viewer=bool(embedding.entries),
         ),
         _training_section(run, figures),
-        _cost_section(run),
+        _cost_section(run, prices),
         _configuration_section(run, configuration),
     ]
+
+
+def _runs_section(runs: Sequence[Run], prices: ReportSettings) -> Section:
+    tables = comparison_tables(runs, prices)
+    if len(runs) < 2:
+        return Section("ablations", "Ablations", "What each part of the method is worth.", tables=tables)
+    intro = "This run and the others that were named, each against its own base."
+    return Section("runs", "Runs side by side", intro, tables=tables)
 
 
 def write_headline(run: Run) -> str:
@@ -150,23 +151,31 @@ def _evaluation_sections(run: Run, figures: Figures) -> list[Section]:
 
 def _pruning_section(run: Run, figures: Figures) -> Section:
     survey = run.survey
-    if survey is None:
-        return Section("pruning", "Pruning")
-    facts = [Fact("Traces", number(survey.traces)), Fact("Steps a trace", number(survey.steps_per_trace, 1))]
-    if survey.reduction is not None:
-        before, after = number(fmean(survey.before)), number(fmean(survey.after))
-        facts.append(Fact("Tokens a response", f"{before} → {after}", signed(100 * survey.reduction, unit="%")))
-    facts += [Fact("Teacher", ", ".join(survey.teachers))]
-    total = sum(survey.actions.values())
+    tables = [None if survey is None or not survey.skills else skills_table(survey), judging_table(run.preferences)]
     return Section(
         "pruning",
         "Skills and actions",
         "What the teacher did with each step of the traces.",
-        facts=facts,
-        bars=[Bar(action.value, survey.actions[action] / total) for action in Action] if total else [],
+        facts=[] if survey is None else list(_describe_survey(survey)),
+        bars=[] if survey is None else _share_out(survey),
         figures=_pick(figures, "skills"),
-        tables=[skills_table(survey)] if survey.skills else [],
+        tables=[table for table in tables if table is not None],
     )
+
+
+def _describe_survey(survey: PruningSurvey) -> Iterator[Fact]:
+    yield Fact("Traces", number(survey.traces))
+    yield Fact("Steps a trace", number(survey.steps_per_trace, 1))
+    if survey.reduction is not None:
+        before, after = number(fmean(survey.before)), number(fmean(survey.after))
+        yield Fact("Tokens a response", f"{before} → {after}", signed(100 * survey.reduction, unit="%"))
+    yield Fact("Teacher", ", ".join(survey.teachers))
+
+
+def _share_out(survey: PruningSurvey) -> list[Bar]:
+    """The share of each action."""
+    total = sum(survey.actions.values())
+    return [Bar(action.value, survey.actions[action] / total) for action in Action] if total else []
 
 
 def _training_section(run: Run, figures: Figures) -> Section:
@@ -174,17 +183,21 @@ def _training_section(run: Run, figures: Figures) -> Section:
     return Section("training", "Training", figures=_pick(figures, "loss"), tables=[] if table is None else [table])
 
 
-def _cost_section(run: Run) -> Section:
+def _cost_section(run: Run, prices: ReportSettings) -> Section:
     if not run.costs:
         return Section("cost", "Cost")
-    dollars = total_dollars(run.costs)
-    tables = [break_even_table(run.costs, run.evaluation), costs_table(run.costs)]
+    cost = Cost.of(run.costs, prices)
+    machine = describe_dollars(cost.gpu_hours * prices.gpu_usd_per_hour)
+    tables = [break_even_table(run.costs, run.evaluation, prices), costs_table(run.costs)]
     return Section(
         "cost",
         "Cost",
+        "What it took to make the model, once, and after how many questions that has paid.",
         facts=[
-            Fact("Teacher", "unknown" if dollars is None else f"${dollars:,.2f}"),
-            Fact("Machine time, once", duration(one_off_seconds(run.costs)), ", ".join(one_off_stages(run.costs))),
+            Fact("Teacher", describe_dollars(cost.usage.cost_usd), f"{number(cost.usage.calls)} calls"),
+            Fact("GPU hours", number(cost.gpu_hours, 2), f"{machine} at ${prices.gpu_usd_per_hour:g} an hour"),
+            Fact("Together", describe_dollars(cost.dollars)),
+            Fact("Time", duration(cost.seconds), ", ".join(cost.stages)),
         ],
         tables=[table for table in tables if table is not None],
     )
@@ -202,12 +215,18 @@ def _configuration_section(run: Run, configuration: str) -> Section:
 
 def describe_run(run: Run, student: str) -> str:
     """The line under the headline."""
-    parts: list[Any] = [student.rstrip("/").rpartition("/")[2]]
+    parts = [_shorten(student)]
     if run.survey is not None:
         parts.append(f"teacher {', '.join(run.survey.teachers)}")
         if run.survey.reduction is not None:
             parts.append(f"{number(run.survey.pruned)} pruned traces, {percent(-run.survey.reduction, 0)} shorter")
     return " · ".join(parts)
+
+
+def _shorten(student: str) -> str:
+    """A hub's `owner/name` by its name; of a folder the last two parts, since the last is often just `model`."""
+    parts = student.rstrip("/").split("/")
+    return parts[-1] if len(parts) < 3 else "/".join(parts[-2:])
 
 
 def describe_unfinished(run: Run) -> str:

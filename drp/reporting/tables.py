@@ -6,7 +6,10 @@ Table("main", "Pass@1 and tokens", ["Model", "Pass@1", "#Tokens"], [Row([Cell("+
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Literal, NamedTuple
+
+from drp.reporting.escaping import escape_latex, escape_markdown, write_plainly
 
 MINUS = "\u2212"
 
@@ -28,13 +31,16 @@ class Cell:
 
     @property
     def full(self) -> str:
-        return f"{self.plain} [{self.note}]" if self.note else self.plain
+        remarks = "; ".join(part for part in (self.change, self.note) if part)
+        return f"{self.text} ({remarks})" if remarks else self.text
 
 
 @dataclass(frozen=True)
 class Row:
     cells: Sequence[Cell]
     emphasis: bool = False
+    heading: bool = False
+    """A name over the rows that follow: one cell across the table."""
 
 
 class Group(NamedTuple):
@@ -75,15 +81,22 @@ def signed(value: float, digits: int = 0, unit: str = "") -> str:
 
 
 def write_markdown(table: Table) -> str:
-    heads = [_escape_markdown(head) for head in flat_columns(table)]
+    heads = [escape_markdown(head) for head in flat_columns(table)]
     lines = [
-        f"## {_escape_markdown(table.title)}\n",
+        f"## {escape_markdown(table.title)}\n",
         f"| {' | '.join(heads)} |",
         f"|{' --- |' * table.texts}{' ---: |' * (len(heads) - table.texts)}",
-        *(f"| {' | '.join(_escape_markdown(cell.full) for cell in row.cells)} |" for row in table.rows),
+        *(_markdown_row(row, len(heads)) for row in table.rows),
     ]
-    remarks = [_escape_markdown(remark) for remark in (table.caption, *table.notes) if remark]
+    remarks = [escape_markdown(remark) for remark in (table.caption, *table.notes) if remark]
     return "\n".join([*lines, *(f"\n{remark}" for remark in remarks)]) + "\n"
+
+
+def _markdown_row(row: Row, columns: int) -> str:
+    cells = [escape_markdown(cell.full) for cell in row.cells]
+    if row.heading:
+        cells = [f"**{cells[0]}**", *[""] * (columns - 1)]
+    return f"| {' | '.join(cells)} |"
 
 
 def flat_columns(table: Table) -> list[str]:
@@ -94,69 +107,61 @@ def flat_columns(table: Table) -> list[str]:
     return [f"{title} {column}".strip() for title, column in zip(titles, table.columns, strict=True)]
 
 
-def _escape_markdown(text: str) -> str:
-    for plain, safe in (("\\", "\\\\"), ("|", "\\|"), ("<", "&lt;"), ("*", "\\*"), ("_", "\\_"), ("`", "\\`")):
-        text = text.replace(plain, safe)
-    return " ".join(text.split())
-
-
 def write_latex(table: Table) -> str:
-    """A booktabs table; needs \\usepackage{booktabs}."""
+    """A booktabs table, notes small below their values; needs \\usepackage{booktabs}."""
     lines = [
         "\\begin{table}",
         "\\centering",
         f"\\begin{{tabular}}{{{'l' * table.texts}{'r' * (len(table.columns) - table.texts)}}}",
         "\\toprule",
-        *_latex_groups(table),
+        *_latex_groups(table.groups),
         _latex_line(table.columns),
         "\\midrule",
-        *(_latex_line([cell.plain for cell in row.cells]) for row in table.rows),
+        *(_latex_row(row, len(table.columns)) for row in table.rows),
         "\\bottomrule",
         "\\end{tabular}",
-        f"\\caption{{{_escape_latex(' '.join([table.title + '.', table.caption, *table.notes]).strip())}}}",
+        f"\\caption{{{escape_latex(' '.join([table.title + '.', table.caption, *table.notes]).strip())}}}",
         f"\\label{{tab:{table.key}}}",
         "\\end{table}",
     ]
     return "\n".join(lines) + "\n"
 
 
-def _latex_groups(table: Table) -> list[str]:
-    if not table.groups:
+def _latex_groups(groups: Sequence[Group]) -> list[str]:
+    """The groups' line, and a rule under each that has a name."""
+    if not groups:
         return []
-    cells = [f"\\multicolumn{{{group.span}}}{{c}}{{{_escape_latex(group.title)}}}" for group in table.groups]
-    return [" & ".join(cells) + " \\\\"]
+    cells = [f"\\multicolumn{{{group.span}}}{{c}}{{{escape_latex(group.title)}}}" for group in groups]
+    ends = accumulate(group.span for group in groups)
+    rules = [
+        f"\\cmidrule(lr){{{end - group.span + 1}-{end}}}"
+        for group, end in zip(groups, ends, strict=True)
+        if group.title
+    ]
+    return [" & ".join(cells) + " \\\\", *rules]
+
+
+def _latex_row(row: Row, columns: int) -> str:
+    if row.heading:
+        return f"\\multicolumn{{{columns}}}{{c}}{{{escape_latex(row.cells[0].plain)}}} \\\\"
+    values = _latex_line([cell.plain for cell in row.cells])
+    notes = [f"{{\\scriptsize {escape_latex(cell.note)}}}" if cell.note else "" for cell in row.cells]
+    return f"{values}\n{' & '.join(notes)} \\\\" if any(notes) else values
 
 
 def _latex_line(cells: Sequence[str]) -> str:
-    return " & ".join(_escape_latex(cell) for cell in cells) + " \\\\"
-
-
-_LATEX = {
-    "\\": "\\textbackslash{}", "&": "\\&", "%": "\\%", "$": "\\$", "#": "\\#", "_": "\\_", "{": "\\{", "}": "\\}",
-    "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "<": "\\textless{}", ">": "\\textgreater{}",
-    MINUS: "$-$", "–": "--", "±": "$\\pm$", "→": "$\\rightarrow$", "×": "$\\times$", "Δ": "$\\Delta$",
-}  # fmt: skip
-
-
-def _escape_latex(text: str) -> str:
-    return "".join(_LATEX.get(character, character) for character in " ".join(text.split()))
+    return " & ".join(escape_latex(cell) for cell in cells) + " \\\\"
 
 
 def write_text(table: Table) -> str:
     """For a terminal: columns padded, the first to the left, numbers to the right."""
-    lines = [[write_plainly(cell.plain) for cell in row.cells] for row in table.rows]
-    everything = [list(table.columns), *lines]
+    lines = [[write_plainly(cell.plain) for cell in row.cells] for row in table.rows if not row.heading]
+    heads = [write_plainly(column) for column in table.columns]
+    everything = [heads, *lines]
     widths = [max(len(line[column]) for line in everything) for column in range(len(table.columns))]
     rule = "  ".join("-" * width for width in widths)
-    body = [_pad(list(table.columns), widths, table.texts), rule, *(_pad(line, widths, table.texts) for line in lines)]
-    return "\n".join([table.title, *_text_groups(table, widths), *body]) + "\n"
-
-
-def write_plainly(text: str) -> str:
-    """For terminals and pipes that know ASCII only."""
-    for sign, plain in ((MINUS, "-"), ("–", "-"), ("→", "->"), ("±", "+-"), ("\u00a0", " ")):
-        text = text.replace(sign, plain)
-    return text
+    body = [_pad(heads, widths, table.texts), rule, *(_pad(line, widths, table.texts) for line in lines)]
+    return "\n".join([write_plainly(table.title), *_text_groups(table, widths), *body]) + "\n"
 
 
 def _text_groups(table: Table, widths: Sequence[int]) -> list[str]:
@@ -165,7 +170,7 @@ def _text_groups(table: Table, widths: Sequence[int]) -> list[str]:
     cells, start = [], 0
     for group in table.groups:
         width = sum(widths[start : start + group.span]) + 2 * (group.span - 1)
-        cells.append(group.title[:width].center(width))
+        cells.append(write_plainly(group.title)[:width].center(width))
         start += group.span
     return ["  ".join(cells).rstrip()]
 

@@ -21,13 +21,19 @@ Curve = list[tuple[float, float]]
 
 @dataclass
 class Training:
-    """loss, validation: (step, loss)."""
+    """loss, validation: (step, loss); rates: (step, learning rate)."""
 
     loss: Curve = field(default_factory=list)
     validation: Curve = field(default_factory=list)
+    rates: Curve = field(default_factory=list)
     speeds: list[float] = field(default_factory=list)
     """Tokens a second, as logged."""
     summary: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def kept_step(self) -> float | None:
+        """The step whose weights were kept; None until the training is finished."""
+        return _take_number(self.summary, "kept_step")
 
 
 def read_training(folder: Path) -> Training | None:
@@ -37,7 +43,8 @@ def read_training(folder: Path) -> Training | None:
         step = _take_number(line, "step")
         if step is None:
             continue
-        for key, curve in (("loss", training.loss), ("validation_loss", training.validation)):
+        curves = {"loss": training.loss, "validation_loss": training.validation, "lr": training.rates}
+        for key, curve in curves.items():
             value = _take_number(line, key)
             if value is not None:
                 curve.append((step, value))
@@ -87,7 +94,7 @@ def training_table(training: Training) -> Table | None:
         for key, value in values.items()
         if isinstance(value, int | float | str) and not isinstance(value, bool)
     ]
-    return Table("training", "Training", ["", "Value"], rows, texts=2) if rows else None
+    return Table("training", "The training in numbers", ["", "Value"], rows, texts=2) if rows else None
 
 
 def _describe(value: float | str) -> str:

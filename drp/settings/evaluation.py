@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, PositiveFloat
 
 from drp.settings.section import OPERATIONAL, PositiveInt, Section
 from drp.settings.student import SamplingSettings, SourceSettings
@@ -14,6 +14,8 @@ class EvalModel(Section):
     model: str
     """A local folder or a name on the hub."""
     revision: str | None = None
+    adapter: str | None = None
+    """A folder with a LoRA adapter, such as `train/adapter`, put on the model unmerged; its tokenizer is used."""
 
 
 class EvalSettings(Section):
@@ -43,3 +45,12 @@ class ReportSettings(Section):
 
     title: Annotated[str | None, OPERATIONAL] = None
     """None: the run directory's name."""
+    max_traces: Annotated[PositiveInt | None, OPERATIONAL] = None
+    """Traces in the page's viewer at most; None: all, the texts of as many as fit into 32 MB."""
+    gpus: Annotated[PositiveInt, OPERATIONAL] = 1
+    """GPUs that `generate` and `train` ran on at once: what their hours are multiplied by."""
+    gpu_usd_per_hour: Annotated[float, Field(ge=0), OPERATIONAL] = 2.0
+    """US dollars for an hour of one GPU; the default is about what a rented A100 costs."""
+    token_usd_per_million: Annotated[tuple[PositiveFloat, ...], Field(min_length=1), OPERATIONAL] = (0.2, 0.6, 2.0)
+    """US dollars a million generated tokens are worth where the student is used. The break-even has a column for each;
+    the defaults go from small to large models."""

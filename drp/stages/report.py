@@ -4,20 +4,24 @@
     report/tables.md       the tables as Markdown; tables.tex: as LaTeX
     report/figures/*.png   the figures
 
-Shows whatever is there: over a half-finished run the missing parts are left out. Always written anew; there is nothing
-to resume.
+Shows whatever is there: over a half-finished run the missing parts are left out. Further run directories stand side by
+side with it. Always written anew; there is nothing to resume.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from drp.artifacts import explain_os_errors, write_atomically
-from drp.progress import report
+from drp.config import apply_overrides, load_config, load_kept_config, write_config
+from drp.errors import InputError
+from drp.progress import report, say
+from drp.reporting.cost import find_student, read_costs
 from drp.reporting.embedding import Embedding
+from drp.reporting.escaping import escape_markdown, write_plainly
 from drp.reporting.figures import figures_of
 from drp.reporting.page import Page, render_page
 from drp.reporting.results import main_table
-from drp.reporting.run import Run, read_run
+from drp.reporting.run import Run, read_run, tell_apart
 from drp.reporting.sections import (
     build_sections,
     describe_run,
@@ -26,7 +30,7 @@ from drp.reporting.sections import (
     tables_of,
     write_headline,
 )
-from drp.reporting.tables import write_latex, write_markdown, write_plainly, write_text
+from drp.reporting.tables import write_latex, write_markdown, write_text
 from drp.rundir import RunDir
 from drp.settings import Config
 from drp.stage import RunOptions
@@ -43,26 +47,42 @@ def run(config: Config, options: RunOptions = RunOptions(), others: Sequence[Pat
     if options.dry_run:
         report(f"report would write {target / 'index.html'}, tables and figures")
         return target / "index.html"
-    embedding = Embedding()
-    this = _read(root, config, embedding, options.limit)
-    rest = [_read(path, config) for path in others]
-    write_tables(target, this, rest)
+    embedding = Embedding(max_traces=options.limit or config.report.max_traces)
+    this, *rest = tell_apart([_read(root, config, embedding), *(_read(path, config) for path in others)])
+    write_tables(target, config, this, rest)
     write_page(target, config, this, rest, embedding)
     _print_results(this, target / "index.html")
     return target / "index.html"
 
 
-def _read(root: Path, config: Config, embedding: Embedding | None = None, limit: int | None = None) -> Run:
+def find_config(place: Path, overrides: Iterable[str] = ()) -> Config:
+    """A YAML file's configuration, or the one that a run directory keeps; for a run directory that keeps none, the
+    defaults and what its manifests say of the student.
+
+    Raises ConfigError, and InputError for a run directory in which nothing names the student.
+    """
+    if not place.is_dir():
+        return load_config(place, overrides)
+    if RunDir(place).config.exists():
+        return load_kept_config(place, overrides)
+    student = find_student(read_costs(place))
+    if student is None:
+        raise InputError(f"{place}: no configuration is kept there; name the one that made it: drp report CONFIG")
+    say(f"report: {place} keeps no configuration; its cutoff, prices and title are taken to be the defaults")
+    return apply_overrides({"run_dir": str(place), "student": {"model": student}}, overrides, place)
+
+
+def _read(root: Path, config: Config, embedding: Embedding | None = None) -> Run:
     order = [benchmark.name for benchmark in config.eval.benchmarks]
-    return read_run(root, order, config.eval.cutoff_tokens, config.seed, embedding, limit)
+    return read_run(root, order, config.eval.cutoff_tokens, config.seed, embedding)
 
 
-def write_tables(target: Path, this: Run, rest: Sequence[Run]) -> None:
+def write_tables(target: Path, config: Config, this: Run, rest: Sequence[Run]) -> None:
     """tables.md and tables.tex."""
-    tables = tables_of(this, rest)
+    tables = tables_of(this, rest, config.report)
     markdown = "\n".join(write_markdown(table) for table in tables)
     latex = "\n".join(write_latex(table) for table in tables)
-    write_text_file(target / "tables.md", f"# {write_headline(this)}\n\n{markdown}")
+    write_text_file(target / "tables.md", f"# {escape_markdown(write_headline(this))}\n\n{markdown}")
     write_text_file(target / "tables.tex", f"% Needs \\usepackage{{booktabs}}.\n\n{latex}")
 
 
@@ -77,17 +97,10 @@ def write_page(target: Path, config: Config, this: Run, rest: Sequence[Run], emb
         headline=write_headline(this),
         warning=describe_unfinished(this),
         cards=make_cards(this.evaluation),
-        sections=build_sections(this, rest, figures, embedding, describe_configuration(config)),
+        sections=build_sections(this, rest, config.report, figures, embedding, write_config(config)),
         embedding=embedding,
     )
     write_text_file(target / "index.html", render_page(page))
-
-
-def describe_configuration(config: Config) -> str:
-    """The configuration as YAML, defaults included. It names the variables that hold keys, never a key."""
-    import yaml
-
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
 def write_text_file(path: Path, text: str) -> None:

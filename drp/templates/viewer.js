@@ -1,14 +1,14 @@
-"use strict";
-// The trace viewer. All text comes from models and is hostile: it reaches the page through textContent only.
+// The trace viewer over `traces` (traces.js). All text comes from models and is hostile: it reaches the page through
+// textContent only.
 (() => {
   const root = document.getElementById("viewer");
   if (!root) return;
-  const { entries, skills } = JSON.parse(document.getElementById("index").textContent);
+  const { entries, skills, actions } = traces;
   const list = document.getElementById("list"), space = document.getElementById("space");
   const pane = document.getElementById("trace"), count = document.getElementById("count");
   const search = document.getElementById("search"), filter = document.getElementById("filter");
-  const skill = document.getElementById("skill"), order = document.getElementById("order");
-  const HEIGHT = 64, HUES = 8, SPARE_ROWS = 6;
+  const skill = document.getElementById("skill"), action = document.getElementById("action"), order = document.getElementById("order");
+  const HEIGHT = 56, HUES = 8, SPARE_ROWS = 6;
   const KINDS = {
     all: ["Everything", () => true],
     pruned: ["Pruned traces", (e) => e.kind === "pruned"],
@@ -27,10 +27,7 @@
     long: ["Longest", (a, b) => (b.before ?? 0) - (a.before ?? 0)],
   };
   const hues = new Map(skills.map((name, index) => [name, `var(--skill-${index % HUES})`]));
-  const chunks = new Map();
-  let shown = entries, selected = null;
-
-  for (const entry of entries) entry.text = `${entry.id}\n${entry.question}`.toLowerCase();
+  let shown = entries, selected = null, words = [];
 
   function rank(entry) {
     return ["pruned", "steps", "trace", "lost", "gained", "failed"].indexOf(entry.kind);
@@ -73,16 +70,18 @@
     }
   }
   function update() {
-    const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
-    const belongs = KINDS[filter.value][1];
+    words = traces.parse(search.value);
+    if (words.length && !traces.ready) traces.read().then(update, (error) => { count.textContent = `Texts cannot be searched: ${error.message}`; });
+    const belongs = KINDS[filter.value][1], wanted = skill.value ? Number(skill.value) : null, done = Number(action.value);
     shown = entries.filter((entry) =>
-      belongs(entry) && (!skill.value || entry.skills.includes(Number(skill.value))) && words.every((word) => entry.text.includes(word)));
+      belongs(entry) && ((wanted === null && !done) || traces.uses(entry, wanted, done)) && traces.contains(entry, words));
     shown.sort(ORDERS[order.value][1]);
-    count.textContent = `${number(shown.length)} of ${number(entries.length)}`;
+    count.textContent = `${number(shown.length)} of ${number(entries.length)}${words.length && !traces.ready ? "; reading texts" : ""}`;
     space.style.height = `${shown.length * HEIGHT}px`;
     list.scrollTop = 0;
     draw();
-    if (!shown.includes(selected)) select(shown[0] ?? null);
+    if (shown.includes(selected)) mark();
+    else select(shown[0] ?? null);
   }
   // Only the rows in view exist.
   function draw() {
@@ -123,23 +122,12 @@
     show(entry);
   }
 
-  // A chunk is gzipped JSON in base64: unpacked when one of its traces is first looked at.
-  async function unpack(number) {
-    const packed = atob(document.getElementById(`chunk-${number}`).textContent);
-    const bytes = Uint8Array.from(packed, (character) => character.charCodeAt(0));
-    return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).json();
-  }
-  async function load(entry) {
-    if (entry.chunk == null) return null;
-    if (!chunks.has(entry.chunk)) chunks.set(entry.chunk, unpack(entry.chunk));
-    return (await chunks.get(entry.chunk))[entry.place];
-  }
   async function show(entry) {
     if (!entry) {
       pane.replaceChildren(make("p", "meta", "Nothing matches."));
       return;
     }
-    const detail = await load(entry).catch((error) => ({ question: `This browser could not unpack the trace: ${error.message}` }));
+    const detail = await traces.load(entry).catch((error) => ({ question: `This browser could not unpack the trace: ${error.message}` }));
     if (entry !== selected) return; // another one was chosen in the meantime
     pane.replaceChildren(make("h3", "", entry.id));
     pane.scrollTop = 0;
@@ -155,9 +143,27 @@
     if (detail.teacher) meta.append(make("span", "", `teacher ${detail.teacher}`));
     pane.append(meta);
     if (detail.error) pane.append(failure(detail));
-    if (detail.responses) pane.append(columns(...detail.responses.map(response)));
+    if (detail.responses) pane.append(columns(response(detail.responses[0], detail.first), response(detail.responses[1], detail.second)));
     else if (detail.pruned != null) pane.append(columns(original(detail), pruned(detail)));
-    else if (detail.steps || detail.thinking) pane.append(original(detail));
+    else if (detail.thinking) pane.append(original(detail));
+    mark(true);
+  }
+  // What was searched for, without touching the text; scroll: to its first place.
+  function mark(scroll) {
+    if (!globalThis.CSS?.highlights) return;
+    const walker = document.createTreeWalker(pane, NodeFilter.SHOW_TEXT), ranges = [];
+    while (words.length && walker.nextNode()) {
+      const node = walker.currentNode, text = node.data.toLowerCase();
+      if (text.length !== node.data.length) continue; // a letter that lower case makes longer: places would be off
+      for (const word of words) for (let at = text.indexOf(word); at >= 0; at = text.indexOf(word, at + word.length)) {
+        const range = new Range();
+        range.setStart(node, at);
+        range.setEnd(node, at + word.length);
+        ranges.push(range);
+      }
+    }
+    CSS.highlights.set("found", new Highlight(...ranges));
+    if (scroll && ranges.length) pane.scrollTop = ranges[0].getBoundingClientRect().top - pane.getBoundingClientRect().top - 80;
   }
   function verdict(detail) {
     const state = detail.correct === null ? ["", "not graded"] : detail.correct ? ["right", "right"] : ["wrong", "wrong"];
@@ -176,13 +182,13 @@
     if (detail.summary) element.append(make("p", "prose summary", detail.summary));
     return element;
   }
-  function step([text, name, action, replacement]) {
+  function step({ text, skill: name, action: done, replacement }) {
     const element = make("div", "step");
     if (name) element.style.setProperty("--hue", hues.get(name) ?? "var(--line)");
     const tags = make("div", "tags");
     if (name) tags.append(make("span", "skill", name));
-    if (action) tags.append(make("span", `action ${action}`, action));
-    const gone = action && action !== "keep";
+    if (done) tags.append(make("span", `action ${done}`, done));
+    const gone = done && done !== "keep";
     element.append(tags, make(gone ? "del" : "p", "prose", text.trim()));
     if (replacement) element.append(make("ins", "prose", replacement));
     return element;
@@ -193,9 +199,9 @@
     if (detail.pruned_summary) element.append(make("p", "prose summary", detail.pruned_summary));
     return element;
   }
-  function response(sample) {
+  function response(sample, text) {
     const element = make("div");
-    element.append(make("h4", "", `${sample.model}, ${number(sample.tokens)} tokens`), verdict(sample), make("p", "prose summary", sample.text));
+    element.append(make("h4", "", `${sample.model}, ${number(sample.tokens)} tokens`), verdict(sample), make("p", "prose summary", text));
     return element;
   }
   function failure(detail) {
@@ -208,12 +214,14 @@
   fill(filter, Object.entries(KINDS).filter(([, [, belongs]]) => entries.some(belongs)).map(([value, [name]]) => [value, name]));
   fill(order, Object.entries(ORDERS).map(([value, [name]]) => [value, name]));
   fill(skill, [["", "Any"], ...skills.slice(0, 200).map((name, place) => [place, name])]);
+  fill(action, [["0", "Any"], ...actions.slice(1).map((name, place) => [place + 1, name])]);
   let waiting = 0;
   search.addEventListener("input", () => {
     clearTimeout(waiting);
     waiting = setTimeout(update, 60);
   });
-  for (const control of [filter, skill, order]) control.addEventListener("change", update);
+  for (const control of [filter, skill, action, order]) control.addEventListener("change", () => { selected = null; update(); });
+  search.addEventListener("focus", () => traces.read().catch(() => {}), { once: true }); // a search is about to come
   let drawing = false;
   list.addEventListener("scroll", () => {
     if (drawing) return;

@@ -11,7 +11,7 @@ import base64
 import json
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -124,3 +124,37 @@ async def _wait_for_port(path: Path) -> int:
             return int(lines[0])
         await asyncio.sleep(0.1)
     raise TimeoutError("Chromium did not start")
+
+
+READY = "document.getElementById('viewer')?.dataset.ready === 'true' && document.readyState === 'complete'"
+CHOOSE = """(([id, value]) => {
+  const control = document.getElementById(id), started = performance.now();
+  control.value = value;
+  control.dispatchEvent(new Event(id === "search" ? "input" : "change"));
+  return performance.now() - started;
+})"""
+
+
+def in_browser(path: Path, test: Callable[[Page], Awaitable[None]], width: int = 1280) -> None:
+    async def run() -> None:
+        async with open_page() as page:
+            await page.look(width, 900)
+            await page.visit(path, READY)
+            await test(page)
+            assert page.errors == []
+
+    asyncio.run(run())
+
+
+async def choose(page: Page, id: str, value: str) -> Any:
+    milliseconds = await page.evaluate(f"{CHOOSE}({[id, value]})")
+    await asyncio.sleep(0.2)
+    return milliseconds
+
+
+async def until(page: Page, condition: str) -> None:
+    for _ in range(200):
+        if await page.evaluate(condition):
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"never true: {condition}")

@@ -139,6 +139,34 @@ def make_pruning(number: int, random_: random.Random) -> Pruning:
     )
 
 
+def write_long_traces(root: Path, n_traces: int, seed: int = 0) -> Path:
+    """pruned.jsonl alone, of traces as long as real ones: 24 steps, some 4,000 characters, 1,000 tokens."""
+    random_ = random.Random(seed)
+    words = "".join(random_.choices("etaoinshrdlucm ", k=60_000)).split() + list(NAMES + ITEMS) * 20
+    sentences = [" ".join(random_.choices(words, k=28)) + ". " for _ in range(2000)]
+    model = make_pruning(0, random_).model_dump(mode="json")
+    root.mkdir(parents=True)
+    with (root / "pruned.jsonl").open("w") as lines:
+        for number in range(n_traces):
+            lines.write(json.dumps(model | _make_long(number, random_.choices(sentences, k=24))) + "\n")
+    return root
+
+
+def _make_long(number: int, texts: list[str]) -> dict[str, object]:
+    steps, edits, thinking = [], [], ""
+    for index, text in enumerate(texts):
+        skill = f"Skill {index * number % 40}"
+        steps.append({"text": text, "skill": skill, "start": len(thinking), "end": len(thinking) + len(text)})
+        action = "keep" if index % 3 == 0 else "delete"
+        edits.append({"action": action, "sources": [index], "text": text if action == "keep" else ""})
+        thinking += text
+    kept = "".join(texts[::3])
+    return {
+        "id": f"long-{number}#0", "thinking": f"{thinking}", "response": f"{thinking}</think>42", "steps": steps,
+        "edits": edits, "pruned_thinking": f"{kept}number {number} ends", "n_tokens": 1000, "n_tokens_pruned": 340,
+    }  # fmt: skip
+
+
 def make_failure() -> Failure:
     return Failure(
         id="gsm8k-train-900#0",
@@ -165,6 +193,8 @@ def write_training(folder: Path, random_: random.Random) -> None:
         "steps": 120,
         "seconds": 1800.0,
         "last_loss": 0.41,
+        "kept_step": 80,
+        "kept_validation_loss": 0.44,
         "setup": {"device": "A100"},
     }
     (folder / "summary.json").write_text(json.dumps(summary))

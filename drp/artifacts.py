@@ -58,10 +58,10 @@ def read_records(path: Path, model: type[RecordT]) -> Iterator[RecordT | Failure
     with explain_os_errors(path), path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             if line.strip():
-                yield _read_record(line, model, f"{path.name}:{number}")
+                yield read_record(line, model, f"{path.name}:{number}")
 
 
-def _read_record(line: bytes, model: type[RecordT], place: str) -> RecordT | Failure:
+def read_record(line: bytes, model: type[RecordT], place: str) -> RecordT | Failure:
     try:
         return model.model_validate(from_json(line))
     except ValidationError as error:
@@ -70,11 +70,12 @@ def _read_record(line: bytes, model: type[RecordT], place: str) -> RecordT | Fai
         message = f"{place}: field `{field}`: {detail['msg']}" if field else f"{place}: {detail['msg']}"
     except ValueError as error:
         message = f"{place}: not a line of JSON ({error})"
-    return Failure(id=place, error="BadRecord", message=message, attempts=1)
+    return Failure(id=place, error="BadRecord", reason="unreadable line", message=message, attempts=1)
 
 
 def scan(path: Path) -> Iterator[dict[str, Any]]:
-    """Every whole line of one of our own artifacts as plain data; nothing where the file does not exist yet."""
+    """Every whole line of one of our own artifacts as plain data; nothing where the file does not exist yet. A last
+    line that a kill has torn is no whole one."""
     if not path.exists():
         return
     with explain_os_errors(path), path.open("rb") as lines:
@@ -82,6 +83,8 @@ def scan(path: Path) -> Iterator[dict[str, Any]]:
             try:
                 item = from_json(line)
             except ValueError:
+                if not line.endswith(b"\n"):
+                    return
                 raise InputError(f"{path}:{number}: not a line of JSON; mend the line, or use --overwrite") from None
             yield item
 

@@ -62,7 +62,12 @@ async def _attempt(do: Callable[[InT], Awaitable[OutT]], record: InT) -> OutT | 
         raise
     except RecordError as error:
         return Failure(
-            id=record.id, error=type(error).__name__, message=str(error), attempts=error.attempts, raw=error.raw
+            id=record.id,
+            error=type(error).__name__,
+            reason=error.reason,
+            message=str(error),
+            attempts=error.attempts,
+            raw=error.raw,
         )
     except Exception as error:  # a bug met on one record must not cost the others
         return Failure(id=record.id, error=type(error).__name__, message=str(error), attempts=1)

@@ -39,12 +39,14 @@ class RecordError(DrpError):
 
     attempts: how many times the work was tried.
     raw: the last raw reply of a model, when there was one.
+    reason: two or three words, the same for every record that fails so, for the summary that ends a stage.
     """
 
-    def __init__(self, message: str, *, attempts: int = 1, raw: str | None = None) -> None:
+    def __init__(self, message: str, *, attempts: int = 1, raw: str | None = None, reason: str | None = None) -> None:
         super().__init__(message)
         self.attempts = attempts
         self.raw = raw
+        self.reason = reason
 
 
 class TooManyFailures(DrpError):

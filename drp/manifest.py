@@ -61,7 +61,11 @@ class Manifest(BaseModel):
     versions: dict[str, str] = Field(default_factory=dict)
     counts: Counts = Counts()
     usage: Usage | None = None
-    """What the teacher used for the records written; None for stages without a teacher."""
+    """What the teacher used for the records written, each reply counted as when it was paid; None for stages without a
+    teacher."""
+    paid: Usage | None = None
+    """What the stage paid its teacher in this run directory, over all its runs, failed records included and stored
+    replies not counted again; None where no teacher was asked."""
     started: str = ""
     finished: str | None = None
     seconds: float = 0.0
@@ -86,6 +90,26 @@ def load_manifest(target: Path) -> Manifest | None:
         return Manifest.model_validate_json(text)
     except ValidationError:
         raise InputError(f"{path}: not a manifest of this drp; use --overwrite to start again") from None
+
+
+def load_binding_manifest(target: Path) -> Manifest | None:
+    """The manifest that a target has to agree with; a run that wrote nothing binds nobody to its mistakes."""
+    return None if is_empty(target) else load_manifest(target)
+
+
+def is_empty(target: Path) -> bool:
+    return not target.exists() or target.stat().st_size == 0
+
+
+def check_input(path: Path, name: str) -> None:
+    """Raise InputError where an input is missing, or an artifact that its own stage has not finished."""
+    if not path.exists():
+        raise InputError(f"{name}: {path} is missing; run the stage before, or name the file with --input")
+    manifest = load_manifest(path)
+    if manifest is not None and manifest.state != "complete":
+        raise InputError(
+            f"{name}: {path} is not complete (its stage `{manifest.stage}` is {manifest.state}); run that first"
+        )
 
 
 def check_unchanged(old: Manifest, new: Manifest, inputs: Iterable[Path], target: Path) -> None:

@@ -1,12 +1,15 @@
 """What a user sees while a stage works: progress and logs on stderr, results on stdout."""
 
 import sys
+from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from tqdm import tqdm
 
 from drp.records import Usage
+
+T = TypeVar("T")
 
 
 def report(line: str) -> None:
@@ -27,12 +30,12 @@ class Progress:
         interval = 0.1 if sys.stderr.isatty() else 15.0
         self._bar = tqdm(total=total, desc=name, unit="rec", file=sys.stderr, mininterval=interval, dynamic_ncols=True)
 
-    def advance(self, *, failed: int, usage: Usage | None) -> None:
+    def advance(self, *, failed: int, paid: Usage | None) -> None:
         notes = {}
         if failed:
             notes["failed"] = str(failed)
-        if usage is not None and usage.calls:
-            notes["spent"] = "unknown" if usage.cost_usd is None else f"${usage.cost_usd:.2f}"
+        if paid is not None and paid.calls:
+            notes["spent"] = "unknown" if paid.cost_usd is None else f"${paid.cost_usd:.2f}"
         if notes:
             self._bar.set_postfix(notes, refresh=False)
         self._bar.update()
@@ -42,3 +45,8 @@ class Progress:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._bar.close()
+
+
+def show_progress(name: str, records: Iterable[T], total: int) -> Iterator[T]:
+    """The records as they come, with a bar for work that takes seconds; it goes when they are done."""
+    return iter(tqdm(records, desc=name, unit="rec", total=total, file=sys.stderr, leave=False, delay=1.0))

@@ -5,12 +5,15 @@
     steps.jsonl      Decomposition  a Trace with its steps
     pruned.jsonl     Pruning        a Decomposition with its edits and the shorter response
     eval/*.jsonl     Sample         one graded response of an evaluated model
+    judge/*.jsonl    Judgement      a judge's verdicts on two decompositions of one trace
     *.failed.jsonl   Failure        what went wrong with one record
 
 Fields that are not known here are kept and passed on.
 """
 
+import re
 from enum import StrEnum
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -149,15 +152,50 @@ class Sample(Record):
     finish_reason: str | None
 
 
+class Verdict(BaseModel):
+    """What a judge said of two decompositions that it was shown in one order."""
+
+    model_config = ConfigDict(frozen=True)
+
+    first: Literal["a", "b"]
+    """The one that stood first."""
+    winner: Literal["a", "b", "tie"]
+    reason: str | None
+    """The judge's own words, shortened; None where it gave none."""
+
+
+class Judgement(Record):
+    """Which of two decompositions of one trace a judge prefers (paper, Appendix D). `id` is the trace's."""
+
+    winner: Literal["a", "b", "tie"]
+    """`a` or `b` where it wins in both orders, else `tie`."""
+    verdicts: list[Verdict]
+    """One an order: a first, then b first."""
+    judge: str
+    teacher_a: str
+    """Who made the decomposition."""
+    teacher_b: str
+    n_steps_a: int
+    n_steps_b: int
+    usage: Usage
+
+
 class Failure(Record):
     """A record that could not be worked on. The next run tries it again."""
 
     error: str
     """The error's type."""
+    reason: str | None = None
+    """Two or three words, such as `answer changed`, the same for every record that fails so; None: its type says it."""
     message: str
     attempts: int
     raw: str | None = None
     """The last raw reply of a model, when there was one."""
+
+    @property
+    def kind(self) -> str:
+        """What failures are counted by: the reason, else the error's type in words, such as `duplicate id`."""
+        return self.reason or re.sub(r"(?<=[a-z])(?=[A-Z])", " ", self.error).lower()
 
 
 class Omission(Record):

@@ -10,6 +10,7 @@ tag, and nothing writes it twice.
     The answer is 12.           <- summary
 """
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 OPENING = "<think>"
@@ -73,8 +74,12 @@ def response_text(tokenizer: Tokenizer, question: str, response: str) -> str:
     return bare if opened else f"{OPENING}\n{bare}"
 
 
+@lru_cache(maxsize=256)
 def count_tokens(tokenizer: Tokenizer, text: str) -> int:
-    """Tokens of a piece of a response, special ones not added."""
+    """Tokens of a piece of a response, special ones not added.
+
+    Remembered for a while: a pruning's checks count the same texts, and counting is most of their time.
+    """
     return len(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 

@@ -30,17 +30,31 @@ class Budget:
         if self.cap_usd is None:
             yield
             return
-        while self.spent_usd + sum(self._reserved) + worst_usd > self.cap_usd:
-            if not self._reserved:
-                raise CostCapReached(self._explain(worst_usd))
+        while not self.fits(worst_usd):
+            self.check(worst_usd)
             await self._settled.wait()
-        self._reserved.append(worst_usd)
+        self.hold(worst_usd)
         try:
             yield
         finally:
-            self._reserved.remove(worst_usd)
-            self._settled.set()
-            self._settled = asyncio.Event()
+            self.release(worst_usd)
+
+    def fits(self, worst_usd: float) -> bool:
+        """Whether a call may be sent now."""
+        return self.cap_usd is None or self.spent_usd + sum(self._reserved) + worst_usd <= self.cap_usd
+
+    def check(self, worst_usd: float) -> None:
+        """Raise CostCapReached where a call does not fit and nothing is in flight that could make room."""
+        if not self._reserved and not self.fits(worst_usd):
+            raise CostCapReached(self._explain(worst_usd))
+
+    def hold(self, worst_usd: float) -> None:
+        self._reserved.append(worst_usd)
+
+    def release(self, worst_usd: float) -> None:
+        self._reserved.remove(worst_usd)
+        self._settled.set()
+        self._settled = asyncio.Event()
 
     def spend(self, cost_usd: float) -> None:
         self.spent_usd += cost_usd

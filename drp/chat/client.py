@@ -5,13 +5,12 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
 from tenacity.wait import wait_exponential_jitter
 
 from drp.chat.base import Message, Reply
-from drp.chat.budget import Budget
+from drp.chat.ledger import Ledger, read_stored
 from drp.chat.limits import Limits
 from drp.chat.prices import Price
 from drp.chat.store import ReplyStore, StoredReply, hash_request
@@ -28,12 +27,14 @@ class Backoff:
     """Seconds between tries: `first_s`, doubled each time up to `longest_s`, plus as much as `jitter_s` by chance.
 
     patience_s: where a provider asks to wait longer than this, the run stops instead.
+    doubt_s: how long a batch that was created may take to be in the provider's list.
     """
 
     first_s: float = 1.0
     longest_s: float = 60.0
     jitter_s: float = 1.0
     patience_s: float = 900.0
+    doubt_s: float = 30.0
 
 
 class PayingClient:
@@ -54,34 +55,36 @@ class PayingClient:
         grace_s: float = 60.0,
     ) -> None:
         self.model = settings.model or ""
-        self.paid = Usage(cost_usd=0.0 if price else None)
         self.limits = Limits(settings.concurrency, settings.requests_per_minute, settings.tokens_per_minute)
-        self._settings, self._wire, self._store, self._price = settings, wire, store, price
+        self._settings, self._wire, self._ledger = settings, wire, Ledger(settings, store, price)
         self._backoff, self._grace_s = backoff or Backoff(), grace_s
         self._grow_wait = wait_exponential_jitter(
             self._backoff.first_s, self._backoff.longest_s, 2, self._backoff.jitter_s
         )
-        self._budget = Budget(settings.max_cost_usd, _count_spent(store, price))
         self._calls: dict[str, asyncio.Task[StoredReply]] = {}
         self._on_wire: set[asyncio.Task[StoredReply]] = set()
         self._fatal: UserError | None = None
-        self._closing = False
+        self._closing = self._reached = False
         self._mean_output = settings.max_output_tokens / 4
 
     @property
     def spent_usd(self) -> float | None:
-        return self._budget.spent_usd if self._price else None
+        return self._ledger.spent_usd
+
+    @property
+    def paid(self) -> Usage:
+        return self._ledger.paid
 
     async def complete(self, messages: Sequence[Message]) -> Reply:
         """Ask, or take the stored reply. See ChatClient.complete."""
         settings = self._settings
         key = hash_request(self._wire.address, self.model, messages, settings.temperature, settings.max_output_tokens)
-        if stored := self._store.find(key):
-            return _read_stored(stored)
+        if stored := self._ledger.store.find(key):
+            return read_stored(stored)
         # The call is a task of its own: identical requests share it, and whoever gives up waiting does not lose a
         # reply that is on its way and paid for.
         call = self._calls.get(key) or self._start(key, messages)
-        return _read_stored(await asyncio.shield(call))
+        return read_stored(await asyncio.shield(call))
 
     async def close(self) -> None:
         """Wait for calls in flight, which are paid for, at most `grace_s`; then give everything back."""
@@ -96,7 +99,7 @@ class PayingClient:
             for call in self._on_wire:
                 call.cancel()
             await self._wire.close()
-            self._store.close()
+            self._ledger.store.close()
 
     def _start(self, key: str, messages: Sequence[Message]) -> asyncio.Task[StoredReply]:
         call = asyncio.create_task(self._ask(key, messages))
@@ -119,7 +122,8 @@ class PayingClient:
         except DrpError:
             raise
         except Exception as error:
-            raise RecordError(self._wire.scrub(f"{type(error).__name__}: {error}")) from None
+            message = self._wire.scrub(f"{type(error).__name__}: {error}")
+            raise RecordError(message, reason=type(error).__name__) from None
 
     async def _try_until_done(self, key: str, messages: Sequence[Message]) -> StoredReply:
         try:
@@ -151,14 +155,14 @@ class PayingClient:
     async def _try(self, key: str, messages: Sequence[Message]) -> StoredReply:
         expected = count_roughly(messages, 4) + int(self._mean_output)
         self._check_open()
-        async with self.limits.hold(expected), self._budget.reserve(self._find_worst_usd(messages)):
+        async with self.limits.hold(expected), self._ledger.budget.reserve(self._ledger.find_worst_usd(messages)):
             self._check_open()
             task = asyncio.current_task()
             assert task
             self._on_wire.add(task)
             try:
                 answer = await self._send(messages)
-                reply = self._keep(key, answer)
+                reply = self._ledger.keep(key, answer)
             finally:
                 self._on_wire.discard(task)
         self.limits.settle(expected, answer.input_tokens + answer.output_tokens)
@@ -172,40 +176,18 @@ class PayingClient:
         try:
             answer = await self._wire.send(messages)
         except TransientError as error:
+            self._reached |= error.cause not in ("connection", "timeout")
             self.limits.learn(error.headers, time.monotonic() - started)
             raise
+        self._reached = True
         self.limits.learn(answer.headers, time.monotonic() - started)
         return answer
-
-    def _keep(self, key: str, answer: Answer) -> StoredReply:
-        """Count and store an answer before anything else happens to it."""
-        cost_usd = self._price(answer.input_tokens, answer.output_tokens) if self._price else None
-        usage = Usage(calls=1, input_tokens=answer.input_tokens, output_tokens=answer.output_tokens, cost_usd=cost_usd)
-        self._budget.spend(cost_usd or 0.0)
-        self.paid += usage
-        reply = StoredReply(
-            id=key,
-            provider=self._settings.provider,
-            model=self.model,
-            text=answer.text,
-            finish_reason=answer.finish,
-            usage=usage,
-            time=datetime.now(UTC).isoformat(timespec="milliseconds"),
-            raw=answer.raw,
-        )
-        self._store.append(reply)
-        return reply
-
-    def _find_worst_usd(self, messages: Sequence[Message]) -> float:
-        if self._settings.max_cost_usd is None or not self._price:
-            return 0.0
-        return self._price(count_roughly(messages, 3), self._settings.max_output_tokens)
 
     def _check_open(self) -> None:
         if self._fatal:
             raise self._fatal.with_traceback(None)
         if self._closing:
-            raise RecordError("the run was stopped before this was sent")
+            raise RecordError("the run was stopped before this was sent", reason="stopped")
 
     def _find_wait_s(self, state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
@@ -224,18 +206,8 @@ class PayingClient:
 
     def _give_up(self, error: TransientError) -> DrpError:
         n_tries = self._settings.max_retries + 1
-        if error.cause == "connection" and not self.paid.calls:
+        if error.cause == "connection" and not self._reached:
             return UserError(f"{error}\nNothing was reached there in {n_tries} tries: see teacher.base_url.")
         hint = "; set teacher.requests_per_minute" if error.cause == "rate limit" else ""
-        return RecordError(f"no usable reply in {n_tries} tries; the last: {error}{hint}", attempts=n_tries)
-
-
-def _read_stored(stored: StoredReply) -> Reply:
-    assert stored.finish_reason != "empty"
-    return Reply(stored.text, stored.finish_reason, stored.usage)
-
-
-def _count_spent(store: ReplyStore, price: Price | None) -> float:
-    """Dollars spent in the run directory; what was paid before the price was known counts at today's price."""
-    unpriced = store.unpriced
-    return store.spent_usd + (price(unpriced.input_tokens, unpriced.output_tokens) if price else 0.0)
+        message = f"no usable reply in {n_tries} tries; the last: {error}{hint}"
+        return RecordError(message, attempts=n_tries, reason=error.cause)

@@ -3,13 +3,20 @@
 import logging
 import os
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from drp.chat.client import Backoff, PayingClient
-from drp.chat.prices import find_price
+from drp.chat.ledger import Ledger
+from drp.chat.prices import Price, find_price
 from drp.chat.store import ReplyStore
+from drp.chat.stored import StoredClient
 from drp.chat.wire import Key, Wire
 from drp.errors import ConfigError, UserError
 from drp.settings import TeacherSettings
+
+if TYPE_CHECKING:
+    from drp.chat.batch.client import BatchClient
+    from drp.chat.batch.courier import Courier
 
 log = logging.getLogger(__name__)
 
@@ -22,11 +29,35 @@ def open_client(
     *,
     environ: Mapping[str, str] = os.environ,
     backoff: Backoff | None = None,
-) -> PayingClient:
-    """The client for `settings.provider`. It closes the store with itself.
+) -> "PayingClient | BatchClient":
+    """The client for `settings.provider` and `settings.mode`. It closes the store with itself.
 
     Raises UserError for a missing key, and for a cost cap on a model whose price nobody knows.
     """
+    if settings.mode == "batch":
+        from drp.chat.batch.client import BatchClient
+
+        return BatchClient(settings, open_courier(settings, store, environ=environ, backoff=backoff))
+    key, price = _prepare(settings, environ)
+    return PayingClient(settings, _open_wire(settings, key), store, price, backoff=backoff)
+
+
+def open_courier(
+    settings: TeacherSettings,
+    store: ReplyStore,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    backoff: Backoff | None = None,
+) -> "Courier":
+    """What takes the batches of `store`'s run directory to the provider and back. Raises as `open_client` does."""
+    from drp.chat.batch.courier import Courier
+    from drp.chat.openai import OpenAIWire
+
+    key, price = _prepare(settings, environ)
+    return Courier(settings, OpenAIWire(settings, key), key, Ledger(settings, store, price), backoff or Backoff())
+
+
+def _prepare(settings: TeacherSettings, environ: Mapping[str, str]) -> tuple[Key, Price | None]:
     if settings.base_url and not settings.base_url.startswith(("http://", "https://")):
         raise ConfigError(f"teacher.base_url: expected http://... or https://..., got `{settings.base_url}`")
     key = find_key(settings, environ)
@@ -36,7 +67,17 @@ def open_client(
         if settings.max_cost_usd is not None:
             raise UserError(f"{said}, so teacher.max_cost_usd cannot hold: set teacher.prices (input, output).")
         log.warning("%s: dollars are not counted; set teacher.prices to count them", said)
-    return PayingClient(settings, _open_wire(settings, key), store, price, backoff=backoff)
+    return key, price
+
+
+def open_stored(settings: TeacherSettings, store: ReplyStore) -> StoredClient:
+    """A client for the replies that `open_client` has paid for: it needs no key, and asks nobody."""
+    return StoredClient(settings, store, find_address(settings))
+
+
+def find_address(settings: TeacherSettings) -> str:
+    """Where requests go, which is a part of what a stored reply is found by."""
+    return _open_wire(settings, Key("", "")).address
 
 
 def find_key(settings: TeacherSettings, environ: Mapping[str, str]) -> Key:

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn
 
 from drp.chat.base import FinishReason, Message
-from drp.chat.wire import Answer, Key, TransientError, count_roughly, find_text, raise_for_status, read_duration
+from drp.chat.wire import Answer, Key, TransientError, count_roughly, find_text, raise_for_status
 from drp.settings import TeacherSettings
 
 _ADDRESS = "https://generativelanguage.googleapis.com"
@@ -87,10 +87,8 @@ class GeminiWire:
 
     def _refuse(self, error: Any) -> NoReturn:
         response = error.response
-        headers: dict[str, str] = dict(response.headers) if response is not None else {}
+        headers: Mapping[str, str] = response.headers if response is not None else {}
         body = response.content if response is not None else str(error)
-        if (delay_s := _find_retry_delay_s(error)) is not None:
-            headers.setdefault("Retry-After", str(delay_s))
         raise_for_status(
             int(error.code or 500), body, headers, model=self._settings.model or "", address=self.address, key=self._key
         )
@@ -132,13 +130,3 @@ def read_answer(reply: Any, messages: Sequence[Message]) -> Answer:
 
 def _read_finish(name: str) -> FinishReason:
     return "length" if name == "MAX_TOKENS" else "filtered" if name in _FILTERED else "stop"
-
-
-def _find_retry_delay_s(error: Any) -> float | None:
-    """Google's own Retry-After: `retryDelay` among the error's details."""
-    try:
-        details: list[Mapping[str, Any]] = error.response.json()["error"]["details"]
-        delays = [read_duration(str(detail["retryDelay"])) for detail in details if "retryDelay" in detail]
-    except (AttributeError, ValueError, KeyError, TypeError):
-        return None
-    return next((delay for delay in delays if delay is not None), None)

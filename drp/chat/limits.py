@@ -6,12 +6,18 @@ until its turn; nobody polls.
 """
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from drp.chat.wire import read_duration
+
+log = logging.getLogger(__name__)
+
+_LONG_WAIT_S = 60.0
+"""A longer wait is told, so that nobody takes it for a hang."""
 
 Clock = Callable[[], float]
 Sleep = Callable[[float], Awaitable[None]]
@@ -157,6 +163,8 @@ class Limits:
             # Only the first in the line sleeps, so that what others give back shortens its wait and order is kept.
             async with self._turn:
                 while (wait_s := self._find_wait_s(costs)) > 0:
+                    if wait_s > _LONG_WAIT_S:
+                        log.warning("the limits of the provider or the settings ask to wait %.0f s", wait_s)
                     await self._sleep(wait_s)
                 self._take(costs)
         else:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from drp.settings import TeacherSettings
+from drp.settings import Prices, TeacherSettings
 
 Price = Callable[[int, int], float]
 """Input tokens and output tokens of one call in, US dollars out."""
@@ -16,10 +16,15 @@ def find_price(settings: TeacherSettings) -> Price | None:
     """
     if settings.provider == "rules":
         return lambda _input, _output: 0.0
-    if settings.prices:
-        prices = settings.prices
-        return lambda n_input, n_output: (n_input * prices.input + n_output * prices.output) / 1e6
-    return _look_up(settings)
+    price = _use_prices(settings.prices) if settings.prices else _look_up(settings)
+    if price is None or settings.mode == "direct":
+        return price
+    usual, share = price, 1 - settings.batch.discount
+    return lambda n_input, n_output: share * usual(n_input, n_output)
+
+
+def _use_prices(prices: Prices) -> Price:
+    return lambda n_input, n_output: (n_input * prices.input + n_output * prices.output) / 1e6
 
 
 def _look_up(settings: TeacherSettings) -> Price | None:

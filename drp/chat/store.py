@@ -21,6 +21,7 @@ from pydantic_core import from_json
 
 from drp.artifacts import Appender, explain_os_errors, lock
 from drp.chat.base import FinishReason, Message
+from drp.chat.offsets import Offsets
 from drp.errors import InputError
 from drp.records import Record, Usage
 
@@ -39,6 +40,8 @@ class StoredReply(Record):
     """When it came, ISO 8601 in UTC."""
     raw: str | None = None
     """The whole body, where no text could be found in it."""
+    stage: str | None = None
+    """The stage that paid for it."""
 
 
 def hash_request(
@@ -59,16 +62,18 @@ def hash_request(
 class ReplyStore:
     """The replies of one run directory; one process at a time.
 
+    stage: who asks now; written into each reply. paid: what this stage paid for, over all its runs.
     spent_usd: dollars of all replies in the file whose price was known. unpriced: usage of those whose was not.
     Raises InputError where the file cannot be used, or another drp is using it.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, stage: str | None = None) -> None:
+        self.path, self.stage = path, stage
+        self.paid = Usage(cost_usd=0.0)
         self.spent_usd = 0.0
         self.unpriced = Usage()
         # Eight bytes of the hash are enough to find a line; the line's own id is compared before it is used.
-        self._offsets: dict[int, int] = {}
+        self._offsets = Offsets()
         self._end = 0
         self._broken: InputError | None = None
         self._held = ExitStack()
@@ -84,7 +89,7 @@ class ReplyStore:
 
     def find(self, key: str) -> StoredReply | None:
         """The reply to the request with this hash, or None."""
-        offset = self._offsets.get(_shorten(key))
+        offset = self._offsets.find(_shorten(key))
         if offset is None:
             return None
         with explain_os_errors(self.path):
@@ -96,6 +101,7 @@ class ReplyStore:
         """Write a reply. Raises InputError, again at each later try, where it cannot be written."""
         if self._broken:
             raise self._broken
+        reply = reply.model_copy(update={"stage": reply.stage or self.stage})
         try:
             self._appender.append(reply)
         except InputError as error:
@@ -130,12 +136,14 @@ class ReplyStore:
             self._end += len(line)
 
     def _count(self, reply: StoredReply, offset: int) -> None:
+        if reply.stage == self.stage:
+            self.paid += reply.usage
         if reply.usage.cost_usd is None:
             self.unpriced += reply.usage
         else:
             self.spent_usd += reply.usage.cost_usd
         if reply.finish_reason != "empty":
-            self._offsets[_shorten(reply.id)] = offset
+            self._offsets.set(_shorten(reply.id), offset)
 
 
 def _shorten(key: str) -> int:

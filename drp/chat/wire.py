@@ -9,6 +9,7 @@ Whatever a message quotes from a provider has been through `Key.scrub` first.
 """
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +24,6 @@ Cause = Literal["rate limit", "server error", "timeout", "connection", "unreadab
 
 NO_HEADERS: Mapping[str, str] = {}
 _TRANSIENT = (408, 409, 425, 429)
-_LONGEST_WAIT_S = 900.0
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,11 @@ class Answer:
 class TransientError(Exception):
     """A try that failed and may succeed later. retry_after_s: what the provider asks to wait; None: it did not say."""
 
-    def __init__(self, cause: Cause, message: str, headers: Mapping[str, str] = NO_HEADERS) -> None:
+    def __init__(
+        self, cause: Cause, message: str, headers: Mapping[str, str] = NO_HEADERS, retry_after_s: float | None = None
+    ) -> None:
         super().__init__(f"{cause}: {message}")
-        self.cause, self.headers = cause, headers
-        self.retry_after_s = read_retry_after(headers)
+        self.cause, self.headers, self.retry_after_s = cause, headers, retry_after_s
 
 
 class Wire(Protocol):
@@ -107,33 +108,51 @@ def raise_for_status(
     if codes & {"unsupported_parameter", "unsupported_value"}:
         raise UserError(f"{said}\nChange that value of the config's `teacher` section.")
     if status in _TRANSIENT or status >= 500:
-        raise TransientError("rate limit" if status == 429 else "server error", said, headers)
-    raise RecordError(said)
+        wait_s = read_retry_after(headers)
+        wait_s = read_retry_delay(body) if wait_s is None else wait_s
+        raise TransientError("rate limit" if status == 429 else "server error", said, headers, wait_s)
+    raise RecordError(said, reason="request refused")
 
 
 def read_error(body: bytes | str) -> tuple[set[str], str]:
     """The codes that the provider's error names, and its text in one line."""
     text = body if isinstance(body, str) else body.decode("utf-8", "replace")
-    try:
-        error = json.loads(text)["error"]
-        message = error["message"] if isinstance(error, dict) else str(error)
-    except (ValueError, KeyError, TypeError):
-        error, message = {}, text
-    found = [error.get("code"), error.get("type"), error.get("status")] if isinstance(error, dict) else []
-    details = error.get("details") or [] if isinstance(error, dict) else []
-    found += [detail.get("reason") for detail in details if isinstance(detail, dict)]
+    error = _find_error(text)
+    found = [error.get("code"), error.get("type"), error.get("status")]
+    found += [detail.get("reason") for detail in _find_details(error)]
+    message = error.get("message", text)
     return {code for code in found if isinstance(code, str)}, " ".join(str(message).split())[:500]
+
+
+def read_retry_delay(body: bytes | str) -> float | None:
+    """Google's own Retry-After, in seconds: `retryDelay` among the error's details."""
+    text = body if isinstance(body, str) else body.decode("utf-8", "replace")
+    delays = (read_duration(str(detail.get("retryDelay"))) for detail in _find_details(_find_error(text)))
+    return next((delay for delay in delays if delay is not None), None)
+
+
+def _find_error(text: str) -> dict[str, Any]:
+    """`{"error": ...}`, or the same in a list, as Gemini's endpoint for OpenAI's clients has it; else nothing."""
+    try:
+        reply = json.loads(text)
+        error = (reply[0] if isinstance(reply, list) else reply)["error"]
+    except (ValueError, KeyError, TypeError, IndexError):
+        return {}
+    return error if isinstance(error, dict) else {"message": error}
+
+
+def _find_details(error: Mapping[str, Any]) -> list[dict[str, Any]]:
+    details = error.get("details")
+    return [detail for detail in details if isinstance(detail, dict)] if isinstance(details, list) else []
 
 
 def read_retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
     """Seconds to wait by `retry-after-ms` or `Retry-After` (seconds or an HTTP date); None where they say nothing."""
     milliseconds, after = headers.get("retry-after-ms"), headers.get("Retry-After") or headers.get("retry-after")
-    try:
-        if milliseconds:
-            return max(0.0, float(milliseconds) / 1000)
-        return max(0.0, float(after)) if after else None
-    except ValueError:
-        pass
+    for text, unit_s in ((milliseconds, 0.001), (after, 1.0)):
+        number = _read_number(text or "")
+        if number is not None:
+            return max(0.0, number * unit_s)
     try:
         date = parsedate_to_datetime(after or "")
     except ValueError:
@@ -145,10 +164,18 @@ def read_retry_after(headers: Mapping[str, str], now: datetime | None = None) ->
 
 def read_duration(text: str) -> float | None:
     """Seconds of "6m0s", "1h2m", "17ms", "1.5s" or "20"; None where it is something else."""
-    try:
-        return float(text)
-    except ValueError:
-        parts = re.findall(r"(\d+(?:\.\d+)?)(ms|h|m|s)", text)
+    number = _read_number(text)
+    if number is not None:
+        return number
+    parts = re.findall(r"(\d+(?:\.\d+)?)(ms|h|m|s)", text)
     units = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
     whole = "".join(number + unit for number, unit in parts) == text.strip()
     return sum(float(number) * units[unit] for number, unit in parts) if parts and whole else None
+
+
+def _read_number(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None

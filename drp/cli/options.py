@@ -29,6 +29,16 @@ Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Work on the f
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done; spend nothing.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Start again, dropping what an earlier run made.")]
 
+Reparse = Annotated[
+    bool,
+    typer.Option(
+        "--reparse",
+        help="Make the artifact again from the teacher's stored replies, with today's parser and checks: asks nobody, "
+        "costs nothing, needs no key. The new one takes the old one's place when it is whole; the old one stays "
+        "beside it as NAME.before. A record without a stored reply counts as failed.",
+    ),
+]
+
 
 def load(path: Path, overrides: list[str] | None) -> "Config":
     from drp.config import load_config
@@ -36,7 +46,9 @@ def load(path: Path, overrides: list[str] | None) -> "Config":
     return load_config(path, overrides or [])
 
 
-def gather(input: Path | None, output: Path | None, limit: int | None, dry: bool, overwrite: bool) -> "RunOptions":
+def gather(
+    input: Path | None, output: Path | None, limit: int | None, dry: bool, overwrite: bool, reparse: bool = False
+) -> "RunOptions":
     from drp.stage import RunOptions
 
-    return RunOptions(input=input, output=output, limit=limit, dry_run=dry, overwrite=overwrite)
+    return RunOptions(input, output, limit, dry, overwrite, reparse)

@@ -4,14 +4,25 @@ import importlib
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from drp.cli.options import ConfigPath, DryRun, Input, Limit, Output, Overrides, Overwrite, app, gather, load
+from drp.cli.options import ConfigPath, DryRun, Input, Limit, Output, Overrides, Overwrite, Reparse, app, gather, load
+
+if TYPE_CHECKING:
+    from drp.settings import Config
+    from drp.stage import RunOptions
 
 INTERRUPTED = 130
 PIPELINE = ("generate", "decompose", "prune", "train", "eval", "report")
+
+
+def _run_stage(module: str, config: "Config", options: "RunOptions") -> None:
+    from drp.config import keeping
+
+    with keeping(config, options.dry_run):
+        importlib.import_module(f"drp.stages.{module}").run(config, options)
 
 
 def _add_stage(verb: str, module: str, purpose: str) -> None:
@@ -26,15 +37,32 @@ def _add_stage(verb: str, module: str, purpose: str) -> None:
         dry_run: DryRun = False,
         overwrite: Overwrite = False,
     ) -> None:
-        stage = importlib.import_module(f"drp.stages.{module}")
-        stage.run(load(config, overrides), gather(input, output, limit, dry_run, overwrite))
+        _run_stage(module, load(config, overrides), gather(input, output, limit, dry_run, overwrite))
+
+    app.command(name=verb, help=purpose)(command)
+
+
+def _add_teacher_stage(verb: str, purpose: str) -> None:
+    """A stage verb whose work is a teacher's."""
+
+    def command(
+        config: ConfigPath,
+        overrides: Overrides = None,
+        input: Input = None,
+        output: Output = None,
+        limit: Limit = None,
+        dry_run: DryRun = False,
+        overwrite: Overwrite = False,
+        reparse: Reparse = False,
+    ) -> None:
+        _run_stage(verb, load(config, overrides), gather(input, output, limit, dry_run, overwrite, reparse))
 
     app.command(name=verb, help=purpose)(command)
 
 
 _add_stage("generate", "generate", "problems -> traces: the student samples chain-of-thought.")
-_add_stage("decompose", "decompose", "traces -> steps: the teacher splits thinking into skill-labelled steps.")
-_add_stage("prune", "prune", "steps -> pruned: the teacher keeps, deletes, rewrites or merges each step.")
+_add_teacher_stage("decompose", "traces -> steps: the teacher splits thinking into skill-labelled steps.")
+_add_teacher_stage("prune", "steps -> pruned: the teacher keeps, deletes, rewrites or merges each step.")
 
 
 @app.command()
@@ -55,15 +83,35 @@ def train(
     if preview:
         typer.echo(stage.preview(settings, options).render())
     else:
+        _run_stage("train", settings, options)
+
+
+@app.command(name="eval")
+def evaluate(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    input: Input = None,
+    output: Output = None,
+    limit: Limit = None,
+    dry_run: DryRun = False,
+    overwrite: Overwrite = False,
+    regrade: Annotated[
+        bool, typer.Option("--regrade", help="Grade the stored responses again with today's grader; sample nothing.")
+    ] = False,
+) -> None:
+    """benchmarks -> scores: pass@1 and tokens, with and without the cutoff."""
+    settings, options = load(config, overrides), gather(input, output, limit, dry_run, overwrite)
+    if regrade:
+        from drp.stages import regrade as stage
+
         stage.run(settings, options)
-
-
-_add_stage("eval", "evaluate", "benchmarks -> scores: pass@1 and tokens, with and without the cutoff.")
+    else:
+        _run_stage("evaluate", settings, options)
 
 
 @app.command()
 def report(
-    config: ConfigPath,
+    config: Annotated[Path, typer.Argument(metavar="CONFIG|RUN", help="YAML file, or a run directory.")],
     others: Annotated[
         list[Path] | None, typer.Argument(metavar="[RUN]...", help="Other run directories, side by side.")
     ] = None,
@@ -73,7 +121,7 @@ def report(
     """everything -> report: tables, figures, a trace viewer, one HTML page."""
     from drp.stages import report as stage
 
-    stage.run(load(config, overrides), gather(None, output, None, False, False), others or [])
+    stage.run(stage.find_config(config, overrides or []), gather(None, output, None, False, False), others or [])
 
 
 @app.command()

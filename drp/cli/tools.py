@@ -1,11 +1,11 @@
-"""The verbs beside the pipeline: bring traces, look at one, look at the machine."""
+"""The verbs beside the pipeline: bring traces, compare decompositions, look at a trace, look at the machine."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from drp.cli.options import DryRun, Limit, Overwrite, app, gather
+from drp.cli.options import ConfigPath, DryRun, Input, Limit, Output, Overrides, Overwrite, Reparse, app, gather, load
 
 
 @app.command(name="import")
@@ -36,6 +36,37 @@ def import_traces(
 
 
 @app.command()
+def judge(
+    config: ConfigPath,
+    other: Annotated[Path, typer.Argument(metavar="OTHER", help="A run directory, or a steps.jsonl.")],
+    overrides: Overrides = None,
+    input: Input = None,
+    output: Output = None,
+    limit: Limit = None,
+    dry_run: DryRun = False,
+    overwrite: Overwrite = False,
+    reparse: Reparse = False,
+) -> None:
+    """Pairwise judge of two decompositions of the same traces: CONFIG's steps against OTHER's."""
+    from drp.stages import judge as stage
+
+    stage.run(load(config, overrides), other, gather(input, output, limit, dry_run, overwrite, reparse))
+
+
+@app.command()
+def estimate(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    input: Input = None,
+    limit: Limit = None,
+) -> None:
+    """Calls, tokens, dollars and GPU-hours of what is still to do, before anything is spent."""
+    from drp.stages import estimate as stage
+
+    stage.run(load(config, overrides), gather(input, None, limit, True, False))
+
+
+@app.command()
 def view(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory, such as runs/demo.")],
     id: Annotated[str | None, typer.Argument(metavar="[ID]", help="A trace; none: a list of them.")] = None,
@@ -44,6 +75,20 @@ def view(
     from drp.viewer import view as render
 
     typer.echo(render(run, id), nl=False)
+
+
+@app.command()
+def batches(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    cancel: Annotated[
+        bool, typer.Option("--cancel", help="End those under way; what they have done is stored.")
+    ] = False,
+) -> None:
+    """The teacher's batches of a run (`teacher.mode: batch`), and how far each is."""
+    from drp.chat.batch.overview import report_batches
+
+    typer.echo(report_batches(load(config, overrides), cancel=cancel))
 
 
 @app.command()

@@ -30,6 +30,7 @@ PLACEHOLDERS: dict[str, frozenset[str]] = {
     "prune_spans": frozenset({"question", "steps", "summary"}),
     "prune_part": frozenset({"first", "last", "total", "before"}),
     "prune_last_part": frozenset({"first", "last", "total", "before"}),
+    "judge": frozenset({"version_a", "version_b"}),
     "reask": frozenset({"problems"}),
 }
 """Every prompt, with the placeholders that its file must hold: each of them, and no other."""

@@ -5,7 +5,9 @@ from typing import Annotated
 
 from pydantic import Field
 
+from drp.settings.estimate import EstimateSettings
 from drp.settings.evaluation import EvalSettings, GradingSettings, ReportSettings
+from drp.settings.judge import JudgeSettings
 from drp.settings.section import OPERATIONAL, Section
 from drp.settings.student import EngineSettings, GenerateSettings, StudentSettings
 from drp.settings.teacher import DecomposeSettings, TeacherSettings
@@ -29,4 +31,6 @@ class Config(Section):
     train: TrainSettings = TrainSettings()
     eval: EvalSettings = EvalSettings()
     grading: GradingSettings = GradingSettings()
+    judge: JudgeSettings = JudgeSettings()
     report: ReportSettings = ReportSettings()
+    estimate: EstimateSettings = EstimateSettings()

@@ -1,5 +1,6 @@
 """A section of the YAML: a strict, frozen model that knows which of its keys decide the output."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,4 +30,14 @@ def _plain(value: Any) -> Any:
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
+    if isinstance(value, str):
+        return hide_credentials(value)
     return str(value) if isinstance(value, Path) else value
+
+
+def hide_credentials(text: str) -> str:
+    """An address without the user, password or key in it: http://me:secret@host/v1 becomes http://***@host/v1."""
+    if "://" not in text:
+        return text
+    text = re.sub(r"(\w://)[^/\s]*@", r"\1***@", text)
+    return re.sub(r"(?i)([?&][^=&\s]*(?:key|token|secret|password)[^=&\s]*=)[^&\s]+", r"\1***", text)

@@ -4,6 +4,8 @@ Traces whose own answer is not right, or whose thinking never closed, are left o
 """
 
 from collections.abc import Iterator
+from functools import partial
+from typing import Any
 
 from drp.artifacts import read_records
 from drp.concurrency import map_concurrently
@@ -22,23 +24,29 @@ from drp.traces import CLOSING
 def run(config: Config, options: RunOptions = RunOptions()) -> Counts:
     rundir = RunDir(config.run_dir)
     source = options.input or rundir.traces
+    teacher: Teacher | None = None
 
     def work(traces: Iterator[Trace]) -> Iterator[Decomposition | Failure]:
-        teacher = open_teacher(config)
-        return map_concurrently(
-            lambda trace: decompose(teacher, trace), traces, config.teacher.concurrency, teacher.close
-        )
+        nonlocal teacher
+        teacher = open_teacher(config, "decompose", stored_only=options.reparse)
+        return map_concurrently(partial(decompose, teacher), traces, config.teacher.n_in_flight, teacher.close)
 
     stage = Stage(
         name="decompose",
         target=options.output or rundir.steps,
         inputs=[source],
-        fingerprint={"decompose": config.decompose.identity(), "teacher": describe_teacher(config, "decompose")},
+        fingerprint=fingerprint(config),
         read=lambda: read_records(source, Trace),
         work=work,
         keep=lambda trace: reason_to_leave_out(trace, config.decompose.only_correct),
+        paid=lambda: teacher.paid if teacher else None,
     )
     return run_stage(stage, options, config.max_failures)
+
+
+def fingerprint(config: Config) -> dict[str, Any]:
+    """What of the configuration decides the steps."""
+    return {"decompose": config.decompose.identity(), "teacher": describe_teacher(config, "decompose")}
 
 
 def reason_to_leave_out(trace: Trace, only_correct: bool) -> str | None:
@@ -56,5 +64,5 @@ async def decompose(teacher: Teacher, trace: Trace) -> Decomposition:
     """Raises RecordError where the steps do not tile the thinking."""
     segmentation = await teacher.decompose(trace)
     if problems := check_steps(trace.thinking, segmentation.steps):
-        raise RecordError(f"{trace.id}: {'; '.join(problems)}")
+        raise RecordError(f"{trace.id}: {'; '.join(problems)}", reason=problems[0].reason)
     return Decomposition(**dict(trace), steps=segmentation.steps, teacher=teacher.name, usage=segmentation.usage)

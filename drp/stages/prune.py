@@ -7,13 +7,14 @@ failures file, never into training. A trace in which every step is kept is left 
 import asyncio
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 from drp.artifacts import read_records
 from drp.concurrency import map_concurrently
 from drp.errors import RecordError
 from drp.grading import Grader
 from drp.manifest import Counts
-from drp.records import Action, Decomposition, Failure, Omission, Pruning
+from drp.records import Decomposition, Failure, Omission, Pruning
 from drp.rundir import RunDir
 from drp.settings import Config
 from drp.stage import RunOptions, Stage, run_stage
@@ -26,33 +27,38 @@ from drp.traces import Tokenizer, count_tokens, join_response, load_tokenizer
 def run(config: Config, options: RunOptions = RunOptions()) -> Counts:
     rundir = RunDir(config.run_dir)
     source = options.input or rundir.steps
+    teacher: Teacher | None = None
 
     def work(decompositions: Iterator[Decomposition]) -> Iterator[Pruning | Omission | Failure]:
+        nonlocal teacher
         student = config.student
         tokenizer = load_tokenizer(student.model, student.revision, student.trust_remote_code)
         with Grader(config.grading) as grader:
-            teacher = open_teacher(config, grader, tokenizer)
+            teacher = open_teacher(config, "prune", grader, tokenizer, stored_only=options.reparse)
             do = partial(prune, teacher, grader, tokenizer)
-            yield from map_concurrently(do, decompositions, config.teacher.concurrency, teacher.close)
+            yield from map_concurrently(do, decompositions, config.teacher.n_in_flight, teacher.close)
 
     stage = Stage(
         name="prune",
         target=options.output or rundir.pruned,
         inputs=[source],
-        fingerprint={
-            "teacher": describe_teacher(config, "prune"),
-            "student": config.student.identity(),
-        },
+        fingerprint=fingerprint(config),
         read=lambda: read_records(source, Decomposition),
         work=work,
+        paid=lambda: teacher.paid if teacher else None,
     )
     return run_stage(stage, options, config.max_failures)
+
+
+def fingerprint(config: Config) -> dict[str, Any]:
+    """What of the configuration decides the prunings."""
+    return {"teacher": describe_teacher(config, "prune"), "student": config.student.identity()}
 
 
 async def prune(teacher: Teacher, grader: Grader, tokenizer: Tokenizer, record: Decomposition) -> Pruning | Omission:
     """Raises RecordError, saying what is wrong, where the teacher's revision does not pass the checks."""
     revision = await teacher.prune(record)
-    if is_unchanged(record, revision):
+    if revision.keeps_all(record):
         return Omission(id=record.id, reason="nothing to prune")
     problems = await asyncio.to_thread(
         check_revision,
@@ -64,14 +70,8 @@ async def prune(teacher: Teacher, grader: Grader, tokenizer: Tokenizer, record: 
         same_answer=grader.same_answer,
     )
     if problems:
-        raise RecordError(f"{record.id}: {'; '.join(problems)}")
+        raise RecordError(f"{record.id}: {'; '.join(problems)}", reason=problems[0].reason)
     return build_pruning(record, revision, teacher.name, tokenizer)
-
-
-def is_unchanged(record: Decomposition, revision: Revision) -> bool:
-    """Whether a teacher found every step necessary and concise: no mistake, but nothing to learn to shorten either."""
-    kept = all(edit.action is Action.KEEP for edit in revision.edits)
-    return kept and (revision.thinking.strip(), revision.summary.strip()) == (record.thinking, record.summary)
 
 
 def build_pruning(record: Decomposition, revision: Revision, teacher: str, tokenizer: Tokenizer) -> Pruning:

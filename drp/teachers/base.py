@@ -6,7 +6,7 @@ A teacher's answer is checked by `teachers.checks` before it becomes a record.
 from dataclasses import dataclass
 from typing import Protocol
 
-from drp.records import Decomposition, Edit, Step, Trace, Usage
+from drp.records import Action, Decomposition, Edit, Step, Trace, Usage
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,22 @@ class Revision:
     summary: str
     usage: Usage
 
+    def keeps_all(self, source: Decomposition) -> bool:
+        """Whether the teacher found every step necessary and concise: no mistake, but nothing to learn from either."""
+        kept = all(edit.action is Action.KEEP for edit in self.edits)
+        return kept and _words(self.thinking, self.summary) == _words(source.thinking, source.summary)
+
 
 class Teacher(Protocol):
     """Both methods raise `drp.errors.RecordError` when this record cannot be done."""
 
     name: str
     """`rules`, or the model's name; written into every record."""
+
+    @property
+    def paid(self) -> Usage:
+        """What the stage has paid for, over all its runs in this run directory; failed records' replies too."""
+        ...
 
     async def decompose(self, trace: Trace) -> Segmentation:
         """Split `trace.thinking` into skill-labelled steps (paper, section 3.1)."""
@@ -48,3 +58,7 @@ class Teacher(Protocol):
     async def close(self) -> None:
         """Give back connections and files."""
         ...
+
+
+def _words(thinking: str, summary: str) -> list[list[str]]:
+    return [thinking.split(), summary.split()]

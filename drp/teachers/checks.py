@@ -1,7 +1,8 @@
 """What a teacher's answer has to satisfy before it becomes a record.
 
 Each check is a pure function that returns a list of problems in words that a person, or a teacher asked again, can act
-on; an empty list means passed. The LLM teacher's re-asks and the stages' last gate use the same ones.
+on; an empty list means passed. A problem is a text that also knows its reason, two or three words for a summary. The
+LLM teacher's re-asks and the stages' last gate use the same ones.
 
     check_steps("a b", [Step(text="a ", skill=None, start=0, end=2)])
         ->  ["the steps end at character 2 of 3; missing: 'b'"]
@@ -26,7 +27,18 @@ _REMAINS = re.compile(
 )
 
 
-def check_steps(thinking: str, steps: Sequence[Step]) -> list[str]:
+class Objection(str):
+    """What is wrong, in a sentence. reason: the same in two or three words, for counting."""
+
+    reason: str
+
+    def __new__(cls, text: str, reason: str) -> "Objection":
+        problem = super().__new__(cls, text)
+        problem.reason = reason
+        return problem
+
+
+def check_steps(thinking: str, steps: Sequence[Step]) -> list[Objection]:
     """The steps tile the thinking: no gap, no overlap, nothing changed, none blank."""
     problems, position = [], 0
     for number, step in enumerate(steps, 1):
@@ -40,10 +52,10 @@ def check_steps(thinking: str, steps: Sequence[Step]) -> list[str]:
     if position != len(thinking):
         rest = excerpt(thinking[position:])
         problems.append(f"the steps end at character {position} of {len(thinking)}; missing: {rest}")
-    return problems
+    return [Objection(text, "steps not verbatim") for text in problems]
 
 
-def check_edits(steps: Sequence[Step], edits: Sequence[Edit], first: int = 0) -> list[str]:
+def check_edits(steps: Sequence[Step], edits: Sequence[Edit], first: int = 0) -> list[Objection]:
     """Every step is in exactly one edit, in order, and each action agrees with its sources and its text.
 
     first: index of `steps[0]` in the whole trace, from which the edits' sources count.
@@ -54,10 +66,10 @@ def check_edits(steps: Sequence[Step], edits: Sequence[Edit], first: int = 0) ->
         if all(source in indexes for source in edit.sources):
             own = steps[edit.sources[0] - first]
             problems += [f"{_name(edit.sources)}: {problem}" for problem in _check_edit(own, edit)]
-    return problems
+    return [Objection(text, "actions do not fit the steps") for text in problems]
 
 
-def check_numbers(text: str, *sources: str | Set[Value]) -> list[str]:
+def check_numbers(text: str, *sources: str | Set[Value]) -> list[Objection]:
     """No number that none of the sources (thinking, summary, question) has; see `drp.teachers.numbers`.
 
     A source may be given as the values that `find_values` found in it, so that many texts can be held to it.
@@ -66,45 +78,48 @@ def check_numbers(text: str, *sources: str | Set[Value]) -> list[str]:
     unknown = find_unknown(text, known)
     if not unknown:
         return []
-    return [
-        "these numbers stand in neither the problem nor the original reasoning and answer: "
-        + "; ".join(unknown)
-        + ". Use only numbers that stand there, written as they are written there"
-    ]
+    message = (
+        f"these numbers stand in neither the problem nor the original reasoning and answer: {'; '.join(unknown)}. "
+        "Use only numbers that stand there, written as they are written there"
+    )
+    return [Objection(message, "invented number")]
 
 
-def check_shorter(original: str, pruned: str, count: Callable[[str], int] = len) -> list[str]:
+def check_shorter(original: str, pruned: str, count: Callable[[str], int] = len) -> list[Objection]:
     """The response, thinking and summary together, became shorter, in tokens (`count`) or else in characters."""
     before, after = count(original), count(pruned)
     if after < before:
         return []
     unit = "characters" if count is len else "tokens"
-    return [f"the result is not shorter than the original: {after} {unit} against {before}. Delete or compress more"]
+    message = f"the result is not shorter than the original: {after} {unit} against {before}. Delete or compress more"
+    return [Objection(message, "not shorter")]
 
 
-def check_answer(summary: str, original: str, expected: str, same_answer: SameAnswer) -> list[str]:
+def check_answer(summary: str, original: str, expected: str, same_answer: SameAnswer) -> list[Objection]:
     """The answer segment still states the final answer. One that was left as it is was not changed by the teacher."""
     if summary == original or same_answer(summary, expected):
         return []
-    return [f"the answer segment no longer states the final answer {expected}: {excerpt(summary[-_EXCERPT:])}"]
+    message = f"the answer segment no longer states the final answer {expected}: {excerpt(summary[-_EXCERPT:])}"
+    return [Objection(message, "answer changed")]
 
 
-def check_conclusion(thinking: str, pruned: str, expected: str) -> list[str]:
+def check_conclusion(thinking: str, pruned: str, expected: str) -> list[Objection]:
     """Where the original reasoning states the final answer, the pruned reasoning still does."""
     wanted = find_figures(expected)
     if wanted:
         lost = wanted <= find_values(thinking) and not wanted <= find_values(pruned)
     else:
         lost = _squeeze(expected) in _squeeze(thinking) and _squeeze(expected) not in _squeeze(pruned)
-    return [f"the pruned reasoning no longer reaches the final answer {expected}"] if lost else []
+    message = f"the pruned reasoning no longer reaches the final answer {expected}"
+    return [Objection(message, "answer not reached")] if lost else []
 
 
-def check_form(pruned: str, original: str) -> list[str]:
+def check_form(pruned: str, original: str) -> list[Objection]:
     """No tag that would end the thinking early, and nothing left over from the reply's own form."""
     problems = [f"the text holds the tag {tag}; leave it out" for tag in (OPENING, CLOSING) if tag in pruned]
     remains = {match[0].strip() for match in _REMAINS.finditer(pruned)} - set(_REMAINS.findall(original))
     problems += [f"the text holds {remain!r}, which belongs to the list of actions" for remain in sorted(remains)]
-    return problems
+    return [Objection(text, "remains of the form") for text in problems]
 
 
 def check_revision(
@@ -115,13 +130,13 @@ def check_revision(
     *,
     count: Callable[[str], int] = len,
     same_answer: SameAnswer | None = None,
-) -> list[str]:
+) -> list[Objection]:
     """All checks of a finished pruning. The expected answer is the trace's own, or the gold one where it has none.
 
     same_answer: None leaves the grading of the answer segment out.
     """
     if not thinking.strip():
-        return ["nothing is left of the reasoning"]
+        return [Objection("nothing is left of the reasoning", "nothing left")]
     expected = source.predicted or source.answer
     original = f"{source.thinking}\n{source.summary}"
     pruned = f"{thinking}\n{summary}"

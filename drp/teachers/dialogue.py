@@ -7,6 +7,7 @@ assistant  1-3 | Addition ...
 """
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
 from drp.chat.base import ChatClient, Message, Reply
@@ -22,6 +23,14 @@ _MOST_CUT = 5
 _EMPTY = "(empty reply)"
 
 
+@dataclass(frozen=True)
+class Ask:
+    """A request as it is planned. output_tokens: what its reply takes on average."""
+
+    prompt: str
+    output_tokens: int
+
+
 class TooLong(Exception):
     """The reply reached the output limit. The same request would again: the task has to be divided."""
 
@@ -33,7 +42,7 @@ class TooLong(Exception):
     def give_up(self) -> RecordError:
         """The failure of a task that is not divided further."""
         message = f"{self}, and smaller parts would not help; raise teacher.max_output_tokens or look at its raw reply"
-        return RecordError(message, attempts=self.attempts, raw=self.raw)
+        return RecordError(message, attempts=self.attempts, raw=self.raw, reason="cut off")
 
 
 class Dialogue:
@@ -63,7 +72,8 @@ class Dialogue:
             except BadReply as bad:
                 problem, raw = bad, reply.text
             messages += [Message("assistant", raw.strip() or _EMPTY), Message("user", self._complain(problem))]
-        raise RecordError(f"the teacher's reply failed: {problem}", attempts=attempt, raw=raw)
+        message = f"the teacher's reply failed: {problem} (more tries: a higher teacher.max_reasks)"
+        raise RecordError(message, attempts=attempt, raw=raw, reason=problem.reason)
 
     def may_divide(self, n_planned: int) -> bool:
         """Whether cut-off replies are still few for a task that was planned in so many parts. A teacher that never
@@ -79,8 +89,7 @@ class Dialogue:
 
 def _refuse_unfinished(reply: Reply, attempt: int) -> None:
     if reply.finish_reason == "filtered":
-        raise RecordError(
-            "the provider withheld the teacher's reply (finish_reason: filtered)", attempts=attempt, raw=reply.text
-        )
+        message = "the provider withheld the teacher's reply (finish_reason: filtered)"
+        raise RecordError(message, attempts=attempt, raw=reply.text, reason="withheld")
     if reply.finish_reason == "length":
         raise TooLong(attempt, reply.text)

@@ -11,39 +11,51 @@ if TYPE_CHECKING:
     from drp.grading import Grader
     from drp.traces import Tokenizer
 
+Task = Literal["decompose", "prune"]
 
-def describe_teacher(config: Config, verb: Literal["decompose", "prune"]) -> dict[str, Any]:
-    """What a fingerprint holds of the teacher: its settings, and the hashes of the prompts that `verb` uses."""
+
+def describe_teacher(config: Config, task: Task) -> dict[str, Any]:
+    """What a fingerprint holds of the teacher: its settings, and the hashes of the prompts that `task` uses."""
     if config.teacher.provider == "rules":
         return {"provider": "rules"}
     from drp.prompts import Prompts
     from drp.teachers.llm import prompt_names
 
-    names = prompt_names(verb, config.teacher, config.decompose.method)
+    names = prompt_names(task, config.teacher, config.decompose.method)
     return {**config.teacher.identity(), "prompts": Prompts.load(config.teacher.prompts_dir).hashes(names)}
 
 
-def open_teacher(config: Config, grader: "Grader | None" = None, tokenizer: "Tokenizer | None" = None) -> Teacher:
+def open_teacher(
+    config: Config,
+    task: Task,
+    grader: "Grader | None" = None,
+    tokenizer: "Tokenizer | None" = None,
+    *,
+    stored_only: bool = False,
+) -> Teacher:
     """The configured teacher.
 
     grader, tokenizer: for the checks that pruning kept the answer and made the response shorter.
+    stored_only: take every reply from the run directory's store, and ask nobody.
     Raises UserError where the provider's key is missing.
     """
     if config.teacher.provider == "rules":
         from drp.teachers.rules import RulesTeacher
 
         return RulesTeacher(config.decompose.method)
-    from drp.chat.factory import open_client
+    from drp.chat.factory import open_client, open_stored
     from drp.chat.store import ReplyStore
     from drp.prompts import Prompts
     from drp.teachers.llm import LLMTeacher
     from drp.traces import count_tokens
 
+    store = ReplyStore(RunDir(config.run_dir).replies, task)
     return LLMTeacher(
-        open_client(config.teacher, ReplyStore(RunDir(config.run_dir).replies)),
+        open_stored(config.teacher, store) if stored_only else open_client(config.teacher, store),
         config.teacher,
         config.decompose.method,
         Prompts.load(config.teacher.prompts_dir),
         same_answer=grader.same_answer if grader else None,
         count=partial(count_tokens, tokenizer) if tokenizer else len,
+        tell_paid=lambda: store.paid,
     )

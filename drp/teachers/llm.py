@@ -19,7 +19,7 @@ from drp.records import Decomposition, Step, Trace, Usage
 from drp.settings import TeacherSettings
 from drp.teachers.base import Revision, Segmentation
 from drp.teachers.checks import SameAnswer
-from drp.teachers.dialogue import Dialogue
+from drp.teachers.dialogue import Ask, Dialogue
 from drp.teachers.replies.formats import ReplyFormat
 from drp.teachers.replies.spans import SpansFormat
 from drp.teachers.replies.text import TextFormat
@@ -46,6 +46,7 @@ class LLMTeacher:
 
     same_answer: grades an answer segment against the expected answer; None leaves that check out.
     count: tokens of a text, for the check that a response became shorter; characters unless given.
+    tell_paid: what has been paid so far, see Teacher.paid; by default nothing.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class LLMTeacher:
         *,
         same_answer: SameAnswer | None = None,
         count: Callable[[str], int] = len,
+        tell_paid: Callable[[], Usage] = Usage,
     ) -> None:
         self.name = client.model
         self._client = client
@@ -65,31 +67,49 @@ class LLMTeacher:
         self._prompts = prompts
         self._same_answer = same_answer
         self._count = count
+        self._tell_paid = tell_paid
         self._format: ReplyFormat = SpansFormat() if settings.format == "spans" else TextFormat()
         self._room = int(_FILL * settings.max_output_tokens)
+
+    @property
+    def paid(self) -> Usage:
+        """See Teacher."""
+        return self._tell_paid()
 
     async def decompose(self, trace: Trace) -> Segmentation:
         """See Teacher. The parts of a long trace are asked for at the same time."""
         if not trace.thinking.strip():
-            raise RecordError("the thinking is empty: there is nothing to decompose")
+            raise RecordError("the thinking is empty: there is nothing to decompose", reason="empty thinking")
         if self._method == "sentence":
             return Segmentation(split_by_sentence(trace.thinking), Usage(cost_usd=0.0))
         dialogue = self._open_dialogue()
         segmenter = Segmenter(trace, dialogue, self._format, self._prompts, self._method)
         return Segmentation(await segmenter.segment(self._room), dialogue.usage)
 
+    def foresee_decompose(self, trace: Trace) -> list[Ask]:
+        """What `decompose` asks, as long as no reply is refused or cut off."""
+        if self._method == "sentence":
+            return []
+        return Segmenter(trace, self._open_dialogue(), self._format, self._prompts, self._method).foresee(self._room)
+
     async def prune(self, decomposition: Decomposition) -> Revision:
         """See Teacher. The parts of a long trace are asked for in turn, each with what became of those before it."""
         if not decomposition.steps:
-            raise RecordError("the trace has no steps: there is nothing to prune")
-        reviser = Reviser(
-            decomposition, self._open_dialogue(), self._format, self._prompts, self._same_answer, self._count
-        )
-        return await reviser.revise(self._room)
+            raise RecordError("the trace has no steps: there is nothing to prune", reason="no steps")
+        return await self._open_reviser(decomposition).revise(self._room)
+
+    def foresee_prune(self, decomposition: Decomposition) -> list[Ask]:
+        """What `prune` asks, as long as no reply is refused or cut off."""
+        return self._open_reviser(decomposition).foresee(self._room) if decomposition.steps else []
 
     async def close(self) -> None:
         """See Teacher."""
         await self._client.close()
+
+    def _open_reviser(self, decomposition: Decomposition) -> Reviser:
+        return Reviser(
+            decomposition, self._open_dialogue(), self._format, self._prompts, self._same_answer, self._count
+        )
 
     def _open_dialogue(self) -> Dialogue:
         return Dialogue(self._client, self._prompts, self._settings.max_reasks)

@@ -60,8 +60,9 @@ _IDIOMATIC = 12
 """Number words up to here are ordinary speech ("the two cases"); larger ones are figures and have to be known."""
 
 
-def find_values(text: str) -> set[Value]:
-    """Every value that the text states, in any of its readings."""
+@lru_cache(maxsize=128)
+def find_values(text: str) -> frozenset[Value]:
+    """Every value that the text states, in any of its readings. Remembered: a text is looked through by each check."""
     text = _unify(text)
     numbers = set(_NUMBER.findall(text))
     values = {value for number in numbers for reading in _read(number) for value in reading}
@@ -70,7 +71,7 @@ def find_values(text: str) -> set[Value]:
     values |= {_normalise(part) for part in filter(None, map(_find_hundredth, _PERCENT.findall(text)))}
     values |= {_normalise(value) for _, readings in _find_spelled(text) for value in readings}
     words = _OTHERS.keys() & set(_LEXEME.findall(text.lower()))
-    return values | {value for word in words for value in _OTHERS[word].split()}
+    return frozenset(values | {value for word in words for value in _OTHERS[word].split()})
 
 
 def find_figures(text: str) -> set[Value]:

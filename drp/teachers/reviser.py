@@ -11,8 +11,16 @@ from functools import cached_property
 from drp.prompts import Prompts
 from drp.records import Decomposition
 from drp.teachers.base import Revision
-from drp.teachers.checks import SameAnswer, check_edits, check_form, check_numbers, check_revision, texts_written
-from drp.teachers.dialogue import Dialogue, TooLong
+from drp.teachers.checks import (
+    Objection,
+    SameAnswer,
+    check_edits,
+    check_form,
+    check_numbers,
+    check_revision,
+    texts_written,
+)
+from drp.teachers.dialogue import Ask, Dialogue, TooLong
 from drp.teachers.numbers import Value, find_values
 from drp.teachers.replies.division import estimate_tokens, pack, shorten
 from drp.teachers.replies.formats import BadReply, Draft, Part, ReplyFormat
@@ -56,14 +64,22 @@ class Reviser:
                 waiting.extendleft([indexes[middle:], indexes[:middle]])
         return self._join(drafts)
 
+    def foresee(self, room: int) -> list[Ask]:
+        """What `revise` asks, as long as no reply is refused or cut off. The original stands for what will have become
+        of earlier parts, of which a prompt shows a few lines."""
+        asks, done = list[Ask](), list[Draft]()
+        for part in map(self._take, self._plan(room)):
+            asks.append(Ask(self._write_prompt(part, done), self._format.foresee_revision(part)))
+            done.append(Draft([], "".join(step.text for step in part.steps), None))
+        return asks
+
     def _plan(self, room: int) -> list[range]:
         """The steps in groups whose revisions fit one reply, beside the answer segment."""
         room -= min(room // 2, estimate_tokens(self._source.summary))
         return pack([self._format.measure_step(step) for step in self._source.steps], room)
 
     async def _revise_part(self, indexes: range, done: Sequence[Draft]) -> Draft:
-        steps = self._source.steps
-        part = Part(steps[indexes[0] : indexes[-1] + 1], indexes[0], is_last=indexes[-1] == len(steps) - 1)
+        part = self._take(indexes)
 
         async def read(reply: str) -> Draft:
             draft = self._format.read_revision(reply, part)
@@ -75,12 +91,18 @@ class Reviser:
 
         return await self._dialogue.ask(self._write_prompt(part, done), read)
 
-    def _check(self, part: Part, drafts: Sequence[Draft]) -> list[str]:
+    def _take(self, indexes: range) -> Part:
+        steps = self._source.steps
+        return Part(steps[indexes[0] : indexes[-1] + 1], indexes[0], is_last=indexes[-1] == len(steps) - 1)
+
+    def _check(self, part: Part, drafts: Sequence[Draft]) -> list[Objection]:
         problems = check_edits(part.steps, drafts[-1].edits, part.first)
         return problems or (self._check_whole(drafts) if part.is_last else self._check_part(part, drafts[-1]))
 
-    def _check_whole(self, drafts: Sequence[Draft]) -> list[str]:
+    def _check_whole(self, drafts: Sequence[Draft]) -> list[Objection]:
         revision = self._join(drafts)
+        if revision.keeps_all(self._source):
+            return []  # the stage leaves it out
         return check_revision(
             self._source,
             revision.edits,
@@ -90,17 +112,17 @@ class Reviser:
             same_answer=self._same_answer,
         )
 
-    def _check_part(self, part: Part, draft: Draft) -> list[str]:
+    def _check_part(self, part: Part, draft: Draft) -> list[Objection]:
         """What can be known before the other parts are."""
         original = "".join(step.text for step in part.steps)
         problems = check_form(draft.thinking, original)
         problems += check_numbers("\n".join([draft.thinking, *texts_written(draft.edits)]), self._known)
         if self._count(draft.thinking.strip()) > self._count(original):
-            problems.append("these steps became longer than they were")
+            problems.append(Objection("these steps became longer than they were", "not shorter"))
         return problems
 
     @cached_property
-    def _known(self) -> set[Value]:
+    def _known(self) -> frozenset[Value]:
         return find_values("\n".join([self._source.question, self._source.thinking, self._source.summary]))
 
     def _join(self, drafts: Sequence[Draft]) -> Revision:

@@ -27,6 +27,7 @@ class RulesTeacher:
     """A `Teacher` of fixed rules. method: how `decompose` splits (paper, sections 3.1 and 6.1, appendix D)."""
 
     name = "rules"
+    paid = _FREE
 
     def __init__(self, method: Literal["skill", "default", "sentence"] = "skill") -> None:
         self.method = method
@@ -63,5 +64,6 @@ def _demand_thinking(trace: Trace) -> None:
     if not trace.thinking.strip():
         raise RecordError(
             f"{trace.id}: there is no thinking to split into steps; expected reasoning before </think>. "
-            "Drop this trace, or sample it again."
+            "Drop this trace, or sample it again.",
+            reason="empty thinking",
         )

@@ -9,7 +9,7 @@ from typing import Literal
 
 from drp.prompts import Prompts
 from drp.records import Step, Trace
-from drp.teachers.dialogue import Dialogue, TooLong
+from drp.teachers.dialogue import Ask, Dialogue, TooLong
 from drp.teachers.replies.division import Span, divide, halve, shorten
 from drp.teachers.replies.formats import ReplyFormat
 
@@ -37,9 +37,20 @@ class Segmenter:
 
     async def segment(self, room: int) -> list[Step]:
         """Steps that tile the thinking. room: output tokens that a reply is planned to fill at most."""
-        spans = divide(self._trace.thinking, room, self._format.measure_thinking)
+        spans = self._plan(room)
         self._n_planned = len(spans)
         return await self._segment_all(spans)
+
+    def foresee(self, room: int) -> list[Ask]:
+        """What `segment` asks, as long as no reply is refused or cut off."""
+        skills = self._method == "skill"
+        return [
+            Ask(self._write_prompt(span), self._format.foresee_steps(self._trace.thinking[slice(*span)], skills))
+            for span in self._plan(room)
+        ]
+
+    def _plan(self, room: int) -> list[Span]:
+        return divide(self._trace.thinking, room, self._format.measure_thinking)
 
     async def _segment_all(self, spans: Sequence[Span]) -> list[Step]:
         """When one part fails, the others are still waited for: their replies are paid."""

@@ -16,7 +16,7 @@ from drp.settings import Prices, TeacherSettings
 from tests.loopback import LoopbackServer
 
 KEY = "sk-loopback-0123456789"
-QUICK = Backoff(first_s=0.01, longest_s=0.05, jitter_s=0.01)
+QUICK = Backoff(first_s=0.01, longest_s=0.05, jitter_s=0.01, doubt_s=0.2)
 PRICES = Prices(input=2.5, output=10)
 
 Outcome = Reply | BaseException
@@ -24,11 +24,12 @@ Outcome = Reply | BaseException
 
 def open_teacher(server: LoopbackServer, path: Path, provider: str = "openai", **changes: Any) -> PayingClient:
     """A client of the loopback teacher that keeps its replies at `path`."""
+    backoff = changes.pop("backoff", QUICK)
     url = server.openai_url if provider == "openai" else server.gemini_url
     fields = {"model": "teacher-1", "base_url": url, "prices": PRICES, "timeout_s": 20, "concurrency": 8, **changes}
     settings = TeacherSettings(provider=provider, **fields)
     environ = {"OPENAI_API_KEY": KEY, "GEMINI_API_KEY": KEY}
-    return open_client(settings, ReplyStore(path), environ=environ, backoff=QUICK)
+    return open_client(settings, ReplyStore(path), environ=environ, backoff=backoff)
 
 
 def ask(open_it: Callable[[], PayingClient], questions: Sequence[str]) -> list[Outcome]:

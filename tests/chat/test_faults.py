@@ -60,6 +60,12 @@ def test_a_provider_that_is_never_reached_is_the_users_to_mend(provider: str, pa
     assert "teacher.base_url" in str(error)
 
 
+@pytest.mark.parametrize("first", [faults.RATE_LIMIT, faults.SERVER_ERROR, faults.CUT])
+def test_a_provider_that_said_anything_was_reached(provider: str, path: Path, first: Fault) -> None:
+    with LoopbackServer(faults=[first, *[faults.RESET] * 9]) as server:
+        assert isinstance(ask_one(server, path, provider, max_retries=1), RecordError)
+
+
 @pytest.mark.parametrize(
     ("provider", "fault", "said"),
     [
@@ -158,6 +164,15 @@ def test_the_key_is_in_no_message_log_or_file(
     written = "".join(file.read_text() for file in path.parent.iterdir() if file.is_file())
     for text in (str(error), repr(error), "".join(traceback.format_exception(error)), caplog.text, written):
         assert KEY not in text
+
+
+def test_a_filters_verdict_is_stored_without_the_key(path: Path) -> None:
+    blocked = Fault("status", 400, "content_filter", echo_key=True)
+    with LoopbackServer(echo, faults=[blocked]) as server:
+        reply = ask_one(server, path, "openai")
+    assert isinstance(reply, Reply)
+    assert "***" in reply.text
+    assert KEY not in path.read_text()
 
 
 @pytest.mark.parametrize(

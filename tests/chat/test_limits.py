@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -168,8 +169,21 @@ def test_a_cool_down_holds_everybody_and_halves_the_window_once() -> None:
     assert most == 8, "successes open the window again, up to its size"
 
 
-def test_one_cool_down_is_shared_by_all_workers(provider: str, path: Path) -> None:
-    rate_limit = faults.RATE_LIMIT.after(0.5)
+def test_a_long_wait_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    for seconds, n_told in [(30, 0), (600, 1)]:
+        clock = Clock()
+        limits = make_limits(clock)
+        limits.cool_down(seconds)
+        start_all(limits, clock, 3)
+        assert caplog.text.count(f"wait {seconds} s") == n_told
+
+
+@pytest.mark.parametrize("way", ["retry_after", "retry_after_ms", "retry_delay"])
+def test_one_cool_down_is_shared_by_all_workers(provider: str, path: Path, way: str) -> None:
+    asked = {"retry_after": "0.5", "retry_after_ms": "500", "retry_delay": "0.5s"}[way]
+    rate_limit = replace(faults.RATE_LIMIT, **{way: asked})
+    if (provider, way) == ("openai", "retry_delay"):
+        pytest.skip("Google's own form")
     with LoopbackServer(faults=[rate_limit] * 4) as server:
         replies = ask(lambda: open_teacher(server, path, provider, concurrency=4), [str(i) for i in range(12)])
     assert all(isinstance(reply, Reply) for reply in replies)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from drp.chat.base import Message
-from drp.chat.wire import Key, count_roughly, find_text, read_duration, read_error, read_retry_after
+from drp.chat.wire import Key, count_roughly, find_text, read_duration, read_error, read_retry_after, read_retry_delay
 
 
 @pytest.mark.parametrize(
@@ -17,7 +17,11 @@ from drp.chat.wire import Key, count_roughly, find_text, read_duration, read_err
         ({"retry-after-ms": "250", "Retry-After": "20"}, 0.25),
         ({"Retry-After": "Wed, 21 Oct 2026 07:28:30 GMT"}, 30),
         ({"Retry-After": "Wed, 21 Oct 2026 07:00:00 GMT"}, 0),
+        ({"retry-after-ms": "soon", "Retry-After": "20"}, 20),
         ({"Retry-After": "soon"}, None),
+        ({"Retry-After": "inf"}, None),
+        ({"Retry-After": "nan"}, None),
+        ({"Retry-After": "Wed, 21 Oct 99999 07:28:30 GMT"}, None),
         ({}, None),
     ],
 )
@@ -36,6 +40,8 @@ def test_a_wait_is_read_in_each_of_its_forms(headers: dict[str, str], seconds: f
         ("20", 20),
         ("", None),
         ("1d", None),
+        ("nan", None),
+        ("inf", None),
         ("5s!", None),
     ],
 )
@@ -53,6 +59,8 @@ def test_a_duration_is_read_in_each_of_its_forms(text: str, seconds: float | Non
         ),
         ('{"error": {"message": "m", "code": 404, "status": "NOT_FOUND"}}', {"NOT_FOUND"}, "m"),
         ('{"error": {"message": "m", "details": [{"reason": "API_KEY_INVALID"}]}}', {"API_KEY_INVALID"}, "m"),
+        ('[{"error": {"message": "m", "status": "X", "details": [{"reason": "R"}]}}]', {"X", "R"}, "m"),
+        ('{"error": {"message": "m", "details": {"a": 1}}}', set(), "m"),
         ('{"error": "plain"}', set(), "plain"),
         ("<html>502</html>", set(), "<html>502</html>"),
         ('{"detail": 1}', set(), '{"detail": 1}'),
@@ -62,6 +70,15 @@ def test_a_duration_is_read_in_each_of_its_forms(text: str, seconds: float | Non
 )
 def test_an_error_body_is_read_whatever_it_is(body: str, codes: set[str], message: str) -> None:
     assert read_error(body.encode()) == (codes, message)
+
+
+@pytest.mark.parametrize(
+    ("details", "seconds"),
+    [('[{"retryDelay": "17.5s"}]', 17.5), ('[{"a": 1}, {"retryDelay": "250ms"}]', 0.25), ("[]", None), ("7", None)],
+)
+def test_googles_own_retry_after_is_read(details: str, seconds: float | None) -> None:
+    body = f'{{"error": {{"details": {details}}}}}'
+    assert read_retry_delay(body) == read_retry_delay(f"[{body}]".encode()) == seconds
 
 
 def test_a_key_is_scrubbed_and_never_shown() -> None:

@@ -5,8 +5,11 @@ Its first line on stdout is the port, for the program that started it.
 
 import argparse
 import asyncio
+import itertools
 
+from tests.loopback.batches import BatchPlan
 from tests.loopback.server import LoopbackServer
+from tests.teachers import competent
 
 
 async def main() -> None:
@@ -14,9 +17,13 @@ async def main() -> None:
     parser.add_argument("--port", type=int, default=0, help="0: any free one")
     parser.add_argument("--latency", type=float, default=0.5, help="seconds before each answer")
     parser.add_argument("--tokens", type=int, default=300, help="length of each answer, in tokens of four characters")
+    parser.add_argument("--competent", action="store_true", help="answer the prompts of `drp.prompts` in earnest")
+    parser.add_argument("--looks", type=int, default=3, help="how often a batch is looked at before it ends")
     args = parser.parse_args()
     text = ("So 12 + 30 = 42. " * (args.tokens * 4 // 16))[: args.tokens * 4]
-    server = LoopbackServer(lambda messages: text, latency_s=args.latency, record=False, port=args.port)
+    plans = (BatchPlan(n_looks=args.looks) for _ in itertools.count())
+    answer = competent.answer if args.competent else lambda _messages: text
+    server = LoopbackServer(answer, latency_s=args.latency, record=False, port=args.port, plans=plans)
     task = asyncio.create_task(server.serve())
     while not server.ready.is_set():
         await asyncio.sleep(0.01)

@@ -11,14 +11,17 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-Kind = Literal["status", "hang", "reset", "cut", "empty", "no_choices", "refusal", "content_filter", "length"]
+Kind = Literal[
+    "status", "hang", "reset", "cut", "empty", "no_choices", "refusal", "content_filter", "length", "expired"
+]
 
 
 @dataclass(frozen=True)
 class Fault:
     """status, code: the HTTP status and the provider's error code, for the kind `status`.
 
-    retry_after, retry_after_ms: headers, as sent. echo_key: the error's text repeats the caller's key, as some do.
+    retry_after, retry_after_ms: headers, as sent. retry_delay: Google's own, among the error's details.
+    echo_key: the error's text repeats the caller's key, as some do.
     """
 
     kind: Kind
@@ -26,6 +29,7 @@ class Fault:
     code: str = ""
     retry_after: str | None = None
     retry_after_ms: str | None = None
+    retry_delay: str | None = None
     echo_key: bool = False
 
     def after(self, seconds: float | str) -> "Fault":
@@ -51,6 +55,7 @@ NO_CHOICES = Fault("no_choices")
 REFUSAL = Fault("refusal")
 CONTENT_FILTER = Fault("content_filter")
 LENGTH = Fault("length")
+EXPIRED = Fault("expired")  # of a batch only
 
 Pick = Callable[[str, int], Fault | None]
 """Given a hash of the request's messages and how often they were seen before: the fault, or None to answer."""

@@ -20,8 +20,9 @@ from typing import Any, Self
 
 from aiohttp import web
 
-from tests.loopback.faults import Fault, Pick, script
-from tests.loopback.shapes import GeminiShape, OpenAIShape, Question, Shape
+from tests.loopback.batches import Batches, BatchPlan
+from tests.loopback.faults import LENGTH, Fault, Pick, script
+from tests.loopback.shapes import GeminiShape, OpenAIShape, Question, Shape, count_tokens
 
 Answer = Callable[[list[tuple[str, str]]], str]
 """Messages as (role, text) pairs in, the teacher's text out."""
@@ -45,6 +46,8 @@ class LoopbackServer:
     """answer: what the teacher says. latency_s: how long it takes. faults: what goes wrong, in order or by a Pick.
 
     headers: sent with every answer, for example x-ratelimit-*; a callable is asked each time. record: keep `requests`.
+    count: tokens of a text; an answer of more than the request's max_tokens is cut there, with finish_reason `length`.
+    plans: what becomes of batches (tests.loopback.batches).
     """
 
     def __init__(
@@ -55,15 +58,18 @@ class LoopbackServer:
         faults: Iterable[Fault | None] | Pick = (),
         headers: Mapping[str, str] | Callable[[], Mapping[str, str]] | None = None,
         record: bool = True,
+        count: Callable[[str], int] = count_tokens,
         port: int = 0,
+        plans: Iterable[BatchPlan] = (),
     ) -> None:
         self.answer, self.latency_s, self.port = answer, latency_s, port
         self.pick = faults if callable(faults) else script(*faults)
         self.requests: list[Request] = []
         self.n_completed = 0
-        self.n_in_flight = 0
+        self.n_in_flight = self.n_hanging = 0
         self.max_in_flight = 0
-        self._headers, self._record = headers, record
+        self.batches = Batches(self, plans)
+        self._headers, self._record, self._count = headers, record, count
         self._seen: Counter[str] = Counter()
         self.ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -96,6 +102,7 @@ class LoopbackServer:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         app = web.Application(client_max_size=1 << 28)
         app.router.add_post("/v1/chat/completions", lambda request: self._reply(request, OpenAIShape()))
+        self.batches.add_routes(app.router)
         app.router.add_post("/v1beta/{model:.*}", lambda request: self._reply(request, GeminiShape()))
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handle_signals=False)
         await runner.setup()
@@ -110,7 +117,7 @@ class LoopbackServer:
         raw = await http.read()
         body = json.loads(raw)
         question = shape.read(http.path, body)
-        fault = self._draw(question)
+        fault = self.draw(question)
         request = Request(http.path, dict(http.headers), body, question, fault, time.monotonic())
         if self._record:
             self.requests.append(request)
@@ -123,22 +130,21 @@ class LoopbackServer:
         finally:
             self.n_in_flight -= 1
 
-    def _draw(self, question: Question) -> Fault | None:
+    def draw(self, question: Question) -> Fault | None:
+        """What goes wrong with a request, if anything."""
         content = hashlib.sha256(repr(question.messages).encode()).hexdigest()
         self._seen[content] += 1
         return self.pick(content, self._seen[content] - 1)
 
     async def _finish(self, http: web.Request, shape: Shape, request: Request) -> web.StreamResponse:
         fault = request.fault
-        if fault and fault.kind == "status":
-            return _fail(shape, fault, http)
-        if fault and fault.kind == "hang":
-            await self._stop.wait()
-        if fault and fault.kind in ("hang", "reset"):
-            if http.transport:
-                http.transport.abort()
-            return web.Response()
+        if fault and fault.kind in ("status", "hang", "reset"):
+            return await self.fail(http, fault, shape)
         text = "" if fault and fault.kind == "empty" else self.answer(request.question.messages)
+        n_tokens, limit = self._count(text), request.question.max_tokens
+        if limit and n_tokens > limit:
+            text, request.fault = text[: len(text) * limit // n_tokens], fault or LENGTH
+            fault = request.fault
         data = json.dumps(shape.answer(request.question, text, fault)).encode()
         if fault and fault.kind == "cut":
             data = data[: len(data) // 2]
@@ -148,8 +154,19 @@ class LoopbackServer:
         headers = self._headers() if callable(self._headers) else self._headers
         return web.Response(body=data, content_type="application/json", headers=headers)
 
+    async def fail(self, http: web.Request, fault: Fault, shape: Shape = OpenAIShape()) -> web.StreamResponse:
+        """Answer with an error status, or break the connection: at once, or when the server stops."""
+        if fault.kind == "status":
+            return _refuse(shape, fault, http)
+        if fault.kind == "hang":
+            self.n_hanging += 1
+            await self._stop.wait()
+        if http.transport:
+            http.transport.abort()
+        return web.Response()
 
-def _fail(shape: Shape, fault: Fault, http: web.Request) -> web.Response:
+
+def _refuse(shape: Shape, fault: Fault, http: web.Request) -> web.Response:
     key = http.headers.get("Authorization", "") + http.headers.get("x-goog-api-key", "")
     message = f"loopback says {fault.code}" + (f" for the key {key.removeprefix('Bearer ')}" if fault.echo_key else "")
     headers = {"Retry-After": fault.retry_after, "retry-after-ms": fault.retry_after_ms}

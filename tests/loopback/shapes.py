@@ -100,7 +100,9 @@ class GeminiShape:
 
     def error(self, fault: Fault, message: str) -> dict[str, Any]:
         status = _GOOGLE_STATUS.get(fault.status, "INTERNAL")
-        details = []
+        details: list[dict[str, str]] = []
+        if fault.retry_delay:
+            details = [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": fault.retry_delay}]
         if fault.code == "invalid_api_key":
             details = [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID"}]
         return {"error": {"code": fault.status, "message": message, "status": status, "details": details}}

@@ -224,3 +224,20 @@ def test_checks_take_time_in_proportion_to_the_length() -> None:
 
     seconds(10)
     assert seconds(4000) < 40 * max(seconds(400), 0.005)
+
+
+def test_every_problem_has_a_reason_in_a_few_words() -> None:
+    edits, source = [keep(0), edit("delete", 1), keep(2)], decomposition()
+    good = "First, 5 * 8 = 40. Then 40 - 14 = 26."
+    broken = {
+        "steps not verbatim": check_steps(THINKING, STEPS[:2]),
+        "actions do not fit the steps": check_edits(STEPS, edits[:2]),
+        "invented number": check_numbers("So 77.", "So 7."),
+        "not shorter": check_shorter("a", "ab"),
+        "answer changed": check_answer("It is 27.", "It is 26.", "26", lambda summary, expected: expected in summary),
+        "answer not reached": check_conclusion(good, "First, 5 * 8 = 40.", "26"),
+        "remains of the form": check_form("</think>", good),
+        "nothing left": check_revision(source, edits, " ", "The answer is 26."),
+    }
+    for reason, problems in broken.items():
+        assert [problem.reason for problem in problems] == [reason]

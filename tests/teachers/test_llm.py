@@ -111,6 +111,14 @@ def test_a_revised_answer_that_is_still_right_is_taken(form: str) -> None:
     assert len(client.requests) == 1
 
 
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_trace_that_is_concise_already_is_kept_without_being_asked_about_again(form: str) -> None:
+    client, source = CompetentClient(), make_decomposition(make_trace(thinking="5 * 8 = 40.\n\n40 - 14 = 26."))
+    revision = asyncio.run(make_teacher(client, form).prune(source))
+    assert revision.keeps_all(source)
+    assert len(client.requests) == 1
+
+
 def test_a_trace_with_nothing_to_work_on_is_a_failure() -> None:
     client = CompetentClient()
     for thinking in ("", " \n"):

@@ -2,10 +2,11 @@
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from drp.teachers.replies.division import divide, estimate_tokens, halve, pack
+from drp.teachers.replies.division import divide, estimate_tokens, foresee_tokens, halve, pack
 
 
 @given(st.text(max_size=400), st.integers(1, 60))
@@ -41,3 +42,15 @@ def test_a_text_is_halved_at_a_paragraph_if_it_has_any() -> None:
     halves = [text[start:end] for start, end in halve(text, estimate_tokens)]
     assert [half.count("7") for half in halves] == [5, 4]
     assert halve("one", estimate_tokens) == [(0, 3)]
+
+
+@pytest.mark.parametrize(
+    ("text", "n_gpt4o"),
+    [
+        ("First, I need to determine the total number of eggs Janet's ducks lay each day, which is 16.", 23),
+        ("Step 1: So \\(16 - 3 - 4 = 9\\) eggs are left, and 9 * $2 = $18.\nSkill: Multiplication\n", 37),
+        ("1-3 | Interpreting a quantity\n4 | Division\n5-12 | Checking a condition\n13-14 | Simplifying", 28),
+    ],
+)
+def test_tokens_are_foreseen_about_as_gpt_4o_counts_them(text: str, n_gpt4o: int) -> None:
+    assert foresee_tokens(text) == pytest.approx(n_gpt4o, rel=0.15)

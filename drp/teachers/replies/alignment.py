@@ -22,8 +22,10 @@ _SAME = (
     | {"…": "..."}
 )
 _TABLE = str.maketrans(_SAME)
+_OTHER_WIDTH = re.compile("[" + "".join(char for char, same in _SAME.items() if len(same) != 1) + "]")
 _CUT = re.compile(r"[A-Za-z0-9]{2}|\d[.,]\d")
 _PROBE = 40
+_REASON = "steps not verbatim"
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ def fold(text: str) -> str:
 
 def fold_with_offsets(text: str) -> Folded:
     """See Folded."""
+    if not _OTHER_WIDTH.search(text):
+        return Folded(fold(text), [offset for offset, char in enumerate(text) if not char.isspace()])
     widths = ((offset, len(_SAME.get(char, char))) for offset, char in enumerate(text) if not char.isspace())
     return Folded(fold(text), [offset for offset, width in widths for _ in range(width)])
 
@@ -62,12 +66,12 @@ def align(source: str, pieces: Sequence[Piece]) -> list[tuple[int, int]]:
     for number, piece in enumerate(pieces, 1):
         length = _match(folded.text, position, piece)
         if not length:
-            raise BadReply(_explain(source, folded, position, number, piece))
+            raise BadReply(_explain(source, folded, position, number, piece), reason=_REASON)
         starts.append(folded.offsets[position])
         position += length
     if position < len(folded.text):
         missing = excerpt(source[folded.offsets[position] :])
-        raise BadReply(f"the end of the reasoning is missing, from {missing} on")
+        raise BadReply(f"the end of the reasoning is missing, from {missing} on", reason=_REASON)
     _refuse_cut_words(source, starts)
     return list(pairwise([0, *starts[1:], len(source)]))
 
@@ -109,4 +113,5 @@ def _count_common(source: str, position: int, text: str) -> int:
 def _refuse_cut_words(source: str, starts: list[int]) -> None:
     for number, start in enumerate(starts[1:], 2):
         if _CUT.fullmatch(source[start - 1 : start + 1]) or _CUT.fullmatch(source[max(0, start - 2) : start + 1]):
-            raise BadReply(f"step {number} begins inside a word or a number: {excerpt(source[start - 1 :])}")
+            message = f"step {number} begins inside a word or a number: {excerpt(source[start - 1 :])}"
+            raise BadReply(message, reason=_REASON)

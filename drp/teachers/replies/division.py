@@ -19,10 +19,19 @@ _SLACK = 0.6
 _MARGIN = 1.2
 """On 416 real traces the count alone was between 0.86 and 1.29 of GPT-4o's tokens."""
 
+_PIECES = 1.05
+"""Matches of _TOKEN a GPT-4o token; measured for prompts (1.07) and replies (1.01 to 1.04)."""
+
 
 def estimate_tokens(text: str) -> int:
     """Tokens of a text for any of today's tokenizers, rather too many than too few."""
     return math.ceil(_MARGIN * len(_TOKEN.findall(text)))
+
+
+def foresee_tokens(text: str) -> int:
+    """Tokens of a text as GPT-4o counts them, on average: off by -4% to +3% for prompts and replies of 416 real traces,
+    where R1's own tokenizer has 6% to 18% more."""
+    return round(len(_TOKEN.findall(text)) / _PIECES)
 
 
 def divide(text: str, limit: int, measure: Callable[[str], int]) -> list[Span]:

@@ -8,14 +8,19 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from drp.records import Edit, Step
+from drp.teachers.checks import Objection
 
 
 class BadReply(Exception):
-    """A reply that cannot be used. Goes back to the teacher with its problems."""
+    """A reply that cannot be used. Goes back to the teacher with its problems.
 
-    def __init__(self, *problems: str) -> None:
+    reason: the first problem's, where a check found it; else what is said of the form.
+    """
+
+    def __init__(self, *problems: str, reason: str = "unreadable reply") -> None:
         super().__init__("; ".join(problems))
         self.problems = problems
+        self.reason = problems[0].reason if isinstance(problems[0], Objection) else reason
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,10 @@ class ReplyFormat(Protocol):
         """Output tokens that the decomposition of this text may need, rather too many."""
         ...
 
+    def foresee_steps(self, text: str, with_skills: bool) -> int:
+        """Output tokens that the decomposition of this text takes on average."""
+        ...
+
     def show_thinking(self, text: str) -> dict[str, str]:
         """The decompose prompt's placeholder for the reasoning, with its value."""
         ...
@@ -69,6 +78,10 @@ class ReplyFormat(Protocol):
 
     def measure_step(self, step: Step) -> int:
         """Output tokens that the revision of this step may need, rather too many."""
+        ...
+
+    def foresee_revision(self, part: Part) -> int:
+        """Output tokens that the revision of this part takes on average, the answer segment being left as it is."""
         ...
 
     def show_steps(self, part: Part) -> str:

@@ -15,7 +15,7 @@ import re
 from drp.records import Action, Step
 from drp.teachers.checks import check_steps
 from drp.teachers.replies.alignment import Piece, align
-from drp.teachers.replies.division import estimate_tokens
+from drp.teachers.replies.division import estimate_tokens, foresee_tokens
 from drp.teachers.replies.entries import find_entries, make_edits
 from drp.teachers.replies.formats import BadReply, Draft, Part, strip_fence
 
@@ -29,6 +29,10 @@ _COST_OF_LABELS = 1.6
 _COST_OF_PRUNING = 1.5
 """Output tokens a token of a step: new texts stand in the list and again in the coherent reasoning, kept ones once."""
 _COST_OF_LINE = 12
+_COPY_WITH_SKILLS, _COPY = 1.65, 1.25
+"""Mean output tokens a token of reasoning; this and the next two as measured on real traces, a step a sentence."""
+_MEAN_REVISION, _MEAN_LINE = 1.23, 6
+"""Mean output tokens of a revision: a token of the steps, and a step."""
 
 
 class TextFormat:
@@ -38,6 +42,9 @@ class TextFormat:
 
     def measure_thinking(self, text: str) -> int:
         return int(_COST_OF_LABELS * estimate_tokens(text)) + 1
+
+    def foresee_steps(self, text: str, with_skills: bool) -> int:
+        return round((_COPY_WITH_SKILLS if with_skills else _COPY) * foresee_tokens(text))
 
     def show_thinking(self, text: str) -> dict[str, str]:
         return {"thinking": text.strip()}
@@ -60,6 +67,10 @@ class TextFormat:
 
     def measure_step(self, step: Step) -> int:
         return int(_COST_OF_PRUNING * estimate_tokens(step.text)) + _COST_OF_LINE
+
+    def foresee_revision(self, part: Part) -> int:
+        kept = sum(foresee_tokens(step.text) for step in part.steps)
+        return round(_MEAN_REVISION * kept + _MEAN_LINE * len(part.steps))
 
     def show_steps(self, part: Part) -> str:
         return "\n".join(

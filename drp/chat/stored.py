@@ -1,0 +1,32 @@
+"""A ChatClient that takes every reply from the store and asks nobody: no key, no network, no money.
+
+What `--reparse` reads with, after a parser or a check was put right.
+"""
+
+from collections.abc import Sequence
+
+from drp.chat.base import Message, Reply
+from drp.chat.store import ReplyStore, hash_request
+from drp.errors import RecordError
+from drp.settings import TeacherSettings
+
+
+class StoredClient:
+    """address: where the requests went when they were paid for."""
+
+    def __init__(self, settings: TeacherSettings, store: ReplyStore, address: str) -> None:
+        self.model = settings.model or ""
+        self._settings, self._store, self._address = settings, store, address
+
+    async def complete(self, messages: Sequence[Message]) -> Reply:
+        """The stored reply. Raises RecordError where there is none."""
+        settings = self._settings
+        key = hash_request(self._address, self.model, messages, settings.temperature, settings.max_output_tokens)
+        stored = self._store.find(key)
+        if stored is None or stored.finish_reason == "empty":
+            message = f"{self._store.path} has no reply to this request; run without --reparse to ask for it"
+            raise RecordError(message, reason="no stored reply")
+        return Reply(stored.text, stored.finish_reason, stored.usage)
+
+    async def close(self) -> None:
+        self._store.close()

@@ -1,0 +1,220 @@
+"""What an estimate says, beside what a run against the loopback teacher then asks and pays."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from drp.config import load_config
+from drp.estimation.lines import Line
+from drp.estimation.responses import SIZES
+from drp.manifest import load_manifest
+from drp.problems import BENCHMARKS
+from drp.stages import estimate
+from drp.teachers.replies.division import foresee_tokens
+from tests.conftest import REPOSITORY, Ended, trace
+from tests.loopback import LoopbackServer
+from tests.teachers import competent
+
+Drp = Callable[..., Ended]
+
+
+def think(number: int) -> str:
+    """As many paragraphs, none like another, of sentences as long as R1's: the lengths of replies go by them."""
+    return "\n\n".join(
+        f"Okay, so I need to find out how many apples are in the {n} bags of box {number}. Each bag has {number} of "
+        f"them.\n\nThe number of bags times the number in each gives the total: {n} * {number} = {n * number} apples. "
+        f"Wait, let me double-check that. Adding {number} for each of the {n} bags gives {n * number} too.\n\n"
+        f"So box {number} has {n * number} apples, and that is what I was looking for."
+        for n in range(1, number + 1)
+    )
+
+
+@pytest.fixture
+def config(tmp_path: Path, write_lines: Callable[..., Path]) -> Path:
+    traces = [trace(id=f"p-{n}#0", thinking=think(n)) for n in range(1, 7)]
+    write_lines("run/traces.jsonl", *traces, trace(id="wrong#0", correct=False))
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        f"run_dir: {tmp_path}/run\nstudent: {{model: {REPOSITORY}/data/tiny/model}}\n"
+        "teacher: {provider: openai, model: gpt-4o, prices: {input: 2.5, output: 10}}\n"
+    )
+    return path
+
+
+def foresee(config: Path, *overrides: str) -> dict[str, Line]:
+    return {line.stage.split(",")[0]: line for line in estimate.run(load_config(config, overrides))}
+
+
+def at(server: LoopbackServer, *overrides: str) -> list[str]:
+    return [f"teacher.base_url={server.openai_url}", *overrides]
+
+
+def flags(overrides: list[str]) -> list[str]:
+    return [part for override in overrides for part in ("--set", override)]
+
+
+def calls_paid(config: Path, name: str) -> int:
+    manifest = load_manifest(config.parent / "run" / name)
+    assert manifest is not None
+    assert manifest.paid is not None
+    return manifest.paid.calls
+
+
+@pytest.mark.parametrize("format", ["text", "spans"])
+@pytest.mark.parametrize("limit", [4096, 300])
+def test_calls_and_input_are_what_a_run_then_sends(drp: Drp, config: Path, format: str, limit: int) -> None:
+    with LoopbackServer(competent.answer) as server:
+        overrides = at(server, f"teacher.format={format}", f"teacher.max_output_tokens={limit}")
+        before = foresee(config, *overrides)["decompose"]
+        assert drp("decompose", config, *flags(overrides)).status == 0
+        sent = [request.question.messages[0][1] for request in server.requests]
+        assert (before.records, before.calls) == (6, len(sent))
+        assert before.input_tokens == sum(map(foresee_tokens, sent))
+        pruning = foresee(config, *overrides)["prune"]
+        assert drp("prune", config, *flags(overrides)).status == 0
+        sent = [request.question.messages[0][1] for request in server.requests[len(sent) :]]
+    assert pruning.calls == len(sent) == calls_paid(config, "pruned.jsonl")
+    assert pruning.input_tokens == pytest.approx(sum(map(foresee_tokens, sent)), rel=0.1)
+    if limit == 300:
+        assert pruning.calls > 6, "nothing was divided; the test shows nothing"
+
+
+@pytest.mark.parametrize(("format", "error"), [("text", 0.15), ("spans", 0.5)])
+def test_output_is_about_what_a_run_then_reads(drp: Drp, config: Path, format: str, error: float) -> None:
+    replies: list[str] = []
+
+    def answer(messages: list[tuple[str, str]]) -> str:
+        replies.append(competent.answer(messages))
+        return replies[-1]
+
+    with LoopbackServer(answer) as server:
+        overrides = at(server, f"teacher.format={format}")
+        before = foresee(config, *overrides)["decompose"]
+        assert drp("decompose", config, *flags(overrides)).status == 0
+    assert before.output_tokens == pytest.approx(sum(map(foresee_tokens, replies)), rel=error)
+
+
+def test_what_is_done_or_stored_costs_nothing_again(drp: Drp, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = config.parent / "run"
+    with LoopbackServer(competent.answer) as server:
+        overrides = at(server, "teacher.format=spans")
+        assert drp("decompose", config, *flags(overrides), "--limit", 4).status == 0
+        assert foresee(config, *overrides)["decompose"].calls == 2
+        for path in (run / "steps.jsonl", run / "steps.jsonl.manifest.json"):
+            path.unlink()
+        again = foresee(config, *overrides)["decompose"]
+        assert (again.records, again.calls) == (6, 2)
+        assert "4 more calls find a stored reply" in capsys.readouterr().out
+        assert drp("decompose", config, *flags(overrides)).status == 0
+        assert drp("prune", config, *flags(overrides)).status == 0
+        done = foresee(config, *overrides)
+    assert (done["decompose"].calls, done["prune"].calls, done["re-asks"].usd) == (0, 0, 0)
+
+
+def test_what_a_kill_left_of_a_line_is_no_obstacle(drp: Drp, config: Path) -> None:
+    run = config.parent / "run"
+    with LoopbackServer(competent.answer) as server:
+        overrides = at(server)
+        assert drp("decompose", config, *flags(overrides), "--limit", 4).status == 0
+        for name in ("steps.jsonl", "replies.jsonl"):
+            with (run / name).open("a") as file:
+                file.write('{"id": "p-5#0", "que')
+        assert foresee(config, *overrides)["decompose"].calls == 2
+
+
+def test_another_format_counts_again(drp: Drp, config: Path) -> None:
+    with LoopbackServer(competent.answer) as server:
+        assert drp("decompose", config, *flags(at(server, "teacher.format=spans"))).status == 0
+        ended = drp("estimate", config, *flags(at(server, "teacher.format=text")))
+    assert "steps.jsonl was made with another configuration" in ended.out
+    assert 'teacher.format: "spans" -> "text"' in ended.out
+
+
+def test_an_estimate_leaves_nothing_behind_and_needs_no_key(
+    drp: Drp, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    before = sorted(config.parent.rglob("*"))
+    ended = drp("estimate", config)
+    assert ended.status == 0
+    assert sorted(config.parent.rglob("*")) == before
+    assert "to decompose 6, answer wrong 1" in ended.out
+    assert "gpt-4o: $2.5 a million input tokens, $10 a million output tokens" in ended.out
+
+
+def test_an_unknown_price_is_said_and_never_free(drp: Drp, config: Path) -> None:
+    overrides = ["teacher.prices=null", "teacher.model=nobody-knows"]
+    assert foresee(config, *overrides)["decompose"].usd is None
+    ended = drp("estimate", config, *flags(overrides))
+    assert "the price of `nobody-knows` is unknown; set teacher.prices" in ended.out
+    assert "$" not in ended.out
+    assert ended.out.count("unknown") >= 4
+    ended = drp("estimate", config, *flags([*overrides, "teacher.max_cost_usd=5"]))
+    assert "which a run refuses as long as the price is unknown" in ended.out
+
+
+def test_the_offline_teacher_is_free(config: Path) -> None:
+    lines = foresee(config, "teacher.provider=rules")
+    assert [(lines[name].calls, lines[name].usd) for name in ("decompose", "prune", "re-asks")] == [(0, 0)] * 3
+
+
+def test_reasks_are_allowed_for(config: Path) -> None:
+    none, some = (foresee(config, f"estimate.reask_share={share}")["re-asks"] for share in (0, 0.5))
+    assert (none.calls, none.usd) == (0, 0)
+    assert some.calls == 6
+    assert (some.usd or 0) > 0
+
+
+@pytest.mark.parametrize(("cap", "verdict"), [(100, "the estimate fits"), (0.001, "would stop before its end")])
+def test_the_cap_is_held_against_the_estimate(drp: Drp, config: Path, cap: float, verdict: str) -> None:
+    assert verdict in drp("estimate", config, "--set", f"teacher.max_cost_usd={cap}").out
+
+
+def test_without_traces_it_goes_by_the_problems_and_says_so(drp: Drp, config: Path) -> None:
+    (config.parent / "run" / "traces.jsonl").unlink()
+    assert drp("estimate", config).status == 2
+    tiny = f"{{name: tiny, path: {REPOSITORY}/data/tiny/test.jsonl, limit: 30}}"
+    overrides = [f"generate.problems=[{{name: gsm8k}}, {tiny}]", "generate.sampling.n=2"]
+    lines = foresee(config, *overrides)
+    assert lines["generate"].records == lines["decompose"].calls == 2 * (1319 + 30)
+    assert lines["generate"].output_tokens == 2 * (1319 * 917 + 30 * 2486)
+    ended = drp("estimate", config, *flags(overrides), "--limit", 10)
+    assert "no traces yet" in ended.out
+    assert "917 (gsm8k)" in ended.out
+    assert " 20 " in ended.out
+
+
+def test_gpu_hours_follow_from_tokens_a_second_or_are_not_given(config: Path) -> None:
+    overrides = ["eval.benchmarks=[{name: gsm8k}]", "estimate.tokens_per_response=1000", "report.gpus=4"]
+    unknown = foresee(config, *overrides)["eval"]
+    assert unknown.gpu_hours is None
+    assert any("estimate.sampling_tokens_per_second" in note for note in unknown.notes)
+    known = foresee(config, *overrides, "estimate.sampling_tokens_per_second=5000")["eval"]
+    assert known.gpu_hours == pytest.approx(2 * 1319 * 1000 / 5000 / 3600 * 4)
+
+
+def test_tokens_a_second_are_taken_from_this_runs_own_work(config: Path, write_lines: Callable[..., Path]) -> None:
+    write_lines("run/train/summary.json", '{"tokens_per_s": 1800.0}')
+    line = foresee(config)["train"]
+    assert line.input_tokens
+    assert line.gpu_hours == pytest.approx(line.input_tokens / 1800 / 3600)
+
+
+def test_every_known_benchmark_has_a_size() -> None:
+    assert set(SIZES) == set(BENCHMARKS)
+
+
+def test_a_sample_of_the_traces_tells_what_all_of_them_will_cost(
+    config: Path, write_lines: Callable[..., Path]
+) -> None:
+    tiny = f"generate.problems=[{{name: tiny, path: {REPOSITORY}/data/tiny/test.jsonl, limit: 70}}]"
+    lines = foresee(config, tiny)
+    assert lines["generate"].records == 70 - 7
+    assert lines["decompose"].records == lines["decompose"].calls == 6 + 63 * 6 // 7
+
+
+def test_batches_cost_half(config: Path) -> None:
+    usual, batch = (foresee(config, f"teacher.mode={mode}")["decompose"].usd for mode in ("direct", "batch"))
+    assert usual
+    assert batch == pytest.approx(usual / 2)

@@ -86,6 +86,8 @@ def scan(path: Path) -> Iterator[dict[str, Any]]:
                 if not line.endswith(b"\n"):
                     return
                 raise InputError(f"{path}:{number}: not a line of JSON; mend the line, or use --overwrite") from None
+            if not isinstance(item, dict):
+                raise InputError(f"{path}:{number}: not a record; mend the line, or use --overwrite")
             yield item
 
 

@@ -22,6 +22,14 @@ def say(line: str) -> None:
     tqdm.write(line, file=sys.stderr)
 
 
+def write_dollars(usd: float | None) -> str:
+    """Such as $1,204.50; sums of cents with two more digits, so that a trial on a few records can be told from nothing.
+    None: the price is unknown."""
+    if usd is None:
+        return "unknown"
+    return f"${usd:.4f}" if 0 < usd < 0.1 else f"${usd:,.2f}"
+
+
 class Progress:
     """Records done, rate and time left; failures, and dollars where a teacher is paid."""
 
@@ -35,7 +43,7 @@ class Progress:
         if failed:
             notes["failed"] = str(failed)
         if paid is not None and paid.calls:
-            notes["spent"] = "unknown" if paid.cost_usd is None else f"${paid.cost_usd:.2f}"
+            notes["spent"] = write_dollars(paid.cost_usd)
         if notes:
             self._bar.set_postfix(notes, refresh=False)
         self._bar.update()

@@ -34,7 +34,7 @@ from drp.manifest import (
 )
 from drp.progress import Progress, report
 from drp.records import Failure, Omission, Record, Usage
-from drp.tally import Tally, check_failures, failures_path
+from drp.tally import Tally, check_failures, check_worth, failures_path
 
 InT = TypeVar("InT", bound=Record)
 OutT = TypeVar("OutT", bound=Record)
@@ -134,6 +134,7 @@ def _remake(stage: Stage[Any, Any], options: RunOptions) -> Tally:
         try:
             draft = folder / target.name
             tally = _make(replace(stage, target=draft), options)
+            check_worth(tally, target)
             if target.exists():
                 write_atomically(target.with_name(f"{target.name}.before"), lambda copy: shutil.copyfile(target, copy))
             for path in (Path, failures_path, manifest_path):

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from drp.errors import TooManyFailures
-from drp.manifest import Counts
+from drp.errors import InputError, TooManyFailures
+from drp.manifest import Counts, is_empty
 from drp.progress import say
 from drp.records import Failure, Usage
 
@@ -46,10 +46,23 @@ def check_failures(name: str, counts: Counts, target: Path, max_failures: float,
     """Say what failed, by reason; raise TooManyFailures where that is more than allowed."""
     if not counts.failed:
         return
-    by_reason = ", ".join(f"{reason} {n}" for reason, n in reasons.most_common())
-    say(f"{name}: {counts.failed} failed: {by_reason}; run again to retry them: {failures_path(target)}")
+    say(f"{name}: {counts.failed} failed: {_list(reasons)}; run again to retry them: {failures_path(target)}")
     allowed = max_failures * counts.read if max_failures < 1 else max_failures
     if counts.failed > allowed:
         raise TooManyFailures(
             f"{name}: {counts.failed} of {counts.read} records failed, max_failures allows {max_failures:g}"
         )
+
+
+def check_worth(tally: Tally, target: Path) -> None:
+    """Raise InputError where `target` would be given up for an empty artifact: with another model, address or prompt no
+    stored reply is found."""
+    if tally.counts.failed and not tally.counts.written and not is_empty(target):
+        raise InputError(
+            f"{target}: stays as it is, for nothing could be made of the stored replies ({_list(tally.reasons)}). "
+            "Are the teacher's model, address, temperature, max_output_tokens and prompts those they were paid with?"
+        )
+
+
+def _list(reasons: Counter[str]) -> str:
+    return ", ".join(f"{reason} {n}" for reason, n in reasons.most_common())

@@ -80,7 +80,8 @@ def count_tokens(tokenizer: Tokenizer, text: str) -> int:
 
     Remembered for a while: a pruning's checks count the same texts, and counting is most of their time.
     """
-    return len(tokenizer(text, add_special_tokens=False)["input_ids"])
+    # verbose: whether to warn of a text longer than the model's context, which does no harm where it is only counted.
+    return len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
 
 def count_thinking_tokens(tokenizer: Tokenizer, token_ids: list[int]) -> int:

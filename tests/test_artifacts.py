@@ -135,3 +135,8 @@ def test_an_atomic_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
         write_atomically(path, fail)
     assert path.read_text() == "old"
     assert [item.name for item in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_line_that_is_no_record_is_named(write_lines: Callable[..., Path]) -> None:
+    with pytest.raises(InputError, match=r"a\.jsonl:2: not a record"):
+        list(scan(write_lines("a.jsonl", GOOD, "[1]\n")))

@@ -21,7 +21,7 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("verb", [*PIPELINE, "run", "import", "doctor", "view"])
+@pytest.mark.parametrize("verb", [*PIPELINE, "run", "import", "judge", "estimate", "batches", "view", "doctor"])
 def test_every_verb_has_help(drp: Callable[..., Ended], verb: str) -> None:
     ended = drp(verb, "--help")
     assert ended.status == 0

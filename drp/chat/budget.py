@@ -17,10 +17,10 @@ class CostCapReached(UserError):
 
 
 class Budget:
-    """spent_usd: dollars spent so far, earlier runs in this directory included."""
+    """spent_usd: dollars spent so far, earlier runs in this directory included. place: the section that has the cap."""
 
-    def __init__(self, cap_usd: float | None, spent_usd: float) -> None:
-        self.cap_usd, self.spent_usd = cap_usd, spent_usd
+    def __init__(self, cap_usd: float | None, spent_usd: float, place: str = "teacher") -> None:
+        self.cap_usd, self.spent_usd, self._place = cap_usd, spent_usd, place
         self._reserved: list[float] = []
         self._settled = asyncio.Event()
 
@@ -60,7 +60,8 @@ class Budget:
         self.spent_usd += cost_usd
 
     def _explain(self, worst_usd: float) -> str:
+        cap = f"{self._place}.max_cost_usd"
         return (
-            f"teacher.max_cost_usd is {self.cap_usd:g}; ${self.spent_usd:.4f} is spent, and the next call might cost "
-            f"up to ${worst_usd:.4f}. All replies are kept: raise teacher.max_cost_usd and run this again to go on."
+            f"{cap} is {self.cap_usd:g}; ${self.spent_usd:.4f} is spent, and the next call might cost "
+            f"up to ${worst_usd:.4f}. All replies are kept: raise {cap} and run this again to go on."
         )

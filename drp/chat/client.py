@@ -1,7 +1,6 @@
 """A ChatClient that pays once: stored replies first, then the wire, within limits, budget and allowed tries."""
 
 import asyncio
-import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,10 +15,9 @@ from drp.chat.prices import Price
 from drp.chat.store import ReplyStore, StoredReply, hash_request
 from drp.chat.wire import Answer, TransientError, Wire, count_roughly
 from drp.errors import DrpError, RecordError, UserError
+from drp.progress import say
 from drp.records import Usage
 from drp.settings import TeacherSettings
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -93,7 +91,7 @@ class PayingClient:
             call.cancel()
         try:
             if self._on_wire:
-                log.warning("waiting for %d calls that are paid for; Ctrl-C again drops them", len(self._on_wire))
+                say(f"waiting for {len(self._on_wire)} calls that are paid for; Ctrl-C again drops them")
                 await asyncio.wait(self._on_wire, timeout=self._grace_s)
         finally:
             for call in self._on_wire:
@@ -205,9 +203,9 @@ class PayingClient:
             self.limits.cool_down(state.next_action.sleep)
 
     def _give_up(self, error: TransientError) -> DrpError:
-        n_tries = self._settings.max_retries + 1
+        n_tries, place = self._settings.max_retries + 1, self._settings.place
         if error.cause == "connection" and not self._reached:
-            return UserError(f"{error}\nNothing was reached there in {n_tries} tries: see teacher.base_url.")
-        hint = "; set teacher.requests_per_minute" if error.cause == "rate limit" else ""
+            return UserError(f"{error}\nNothing was reached there in {n_tries} tries: see {place}.base_url.")
+        hint = f"; set {place}.requests_per_minute" if error.cause == "rate limit" else ""
         message = f"no usable reply in {n_tries} tries; the last: {error}{hint}"
         return RecordError(message, attempts=n_tries, reason=error.cause)

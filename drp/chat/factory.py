@@ -1,8 +1,8 @@
 """Open the chat client that the settings ask for."""
 
-import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from drp.chat.client import Backoff, PayingClient
@@ -12,13 +12,12 @@ from drp.chat.store import ReplyStore
 from drp.chat.stored import StoredClient
 from drp.chat.wire import Key, Wire
 from drp.errors import ConfigError, UserError
+from drp.progress import say
 from drp.settings import TeacherSettings
 
 if TYPE_CHECKING:
     from drp.chat.batch.client import BatchClient
     from drp.chat.batch.courier import Courier
-
-log = logging.getLogger(__name__)
 
 _VARIABLES = {"openai": ["OPENAI_API_KEY"], "gemini": ["GEMINI_API_KEY", "GOOGLE_API_KEY"]}
 
@@ -30,16 +29,19 @@ def open_client(
     environ: Mapping[str, str] = os.environ,
     backoff: Backoff | None = None,
 ) -> "PayingClient | BatchClient":
-    """The client for `settings.provider` and `settings.mode`. It closes the store with itself.
+    """The client for `settings.provider` and `settings.mode`. The store is closed with it, or where it fails.
 
-    Raises UserError for a missing key, and for a cost cap on a model whose price nobody knows.
+    Raises UserError for a missing key, for a cost cap on a model whose price nobody knows, and for direct calls beside
+    batches of the same stage.
     """
     if settings.mode == "batch":
         from drp.chat.batch.client import BatchClient
 
         return BatchClient(settings, open_courier(settings, store, environ=environ, backoff=backoff))
-    key, price = _prepare(settings, environ)
-    return PayingClient(settings, _open_wire(settings, key), store, price, backoff=backoff)
+    with _closing_on_error(store):
+        _refuse_beside_batches(settings, store)
+        key, price = _prepare(settings, environ)
+        return PayingClient(settings, _open_wire(settings, key), store, price, backoff=backoff)
 
 
 def open_courier(
@@ -53,20 +55,44 @@ def open_courier(
     from drp.chat.batch.courier import Courier
     from drp.chat.openai import OpenAIWire
 
-    key, price = _prepare(settings, environ)
-    return Courier(settings, OpenAIWire(settings, key), key, Ledger(settings, store, price), backoff or Backoff())
+    with _closing_on_error(store):
+        key, price = _prepare(settings, environ)
+        return Courier(settings, OpenAIWire(settings, key), key, Ledger(settings, store, price), backoff or Backoff())
+
+
+@contextmanager
+def _closing_on_error(store: ReplyStore) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        store.close()
+        raise
+
+
+def _refuse_beside_batches(settings: TeacherSettings, store: ReplyStore) -> None:
+    """What a batch is working on would be paid for a second time by a direct call."""
+    from drp.chat.batch.journal import read_batches
+
+    own = (store.stage, settings.model)
+    found = read_batches(store.path.with_name("batches.jsonl"))
+    n = sum(batch.n_requests for batch in found if batch.is_under_way and (batch.stage, batch.model) == own)
+    if n:
+        raise UserError(
+            f"{n} requests of this stage are on their way in batches, and direct calls would pay for them again: set "
+            f"{settings.place}.mode to `batch`, or end them with `drp batches CONFIG --cancel`."
+        )
 
 
 def _prepare(settings: TeacherSettings, environ: Mapping[str, str]) -> tuple[Key, Price | None]:
     if settings.base_url and not settings.base_url.startswith(("http://", "https://")):
-        raise ConfigError(f"teacher.base_url: expected http://... or https://..., got `{settings.base_url}`")
+        raise ConfigError(f"{settings.place}.base_url: expected http://... or https://..., got `{settings.base_url}`")
     key = find_key(settings, environ)
     price = find_price(settings)
     if price is None:
-        said = f"the price of `{settings.model}` is unknown"
+        said, place = f"the price of `{settings.model}` is unknown", settings.place
         if settings.max_cost_usd is not None:
-            raise UserError(f"{said}, so teacher.max_cost_usd cannot hold: set teacher.prices (input, output).")
-        log.warning("%s: dollars are not counted; set teacher.prices to count them", said)
+            raise UserError(f"{said}, so {place}.max_cost_usd cannot hold: set {place}.prices (input, output).")
+        say(f"{said}: dollars are not counted; set {place}.prices to count them")
     return key, price
 
 

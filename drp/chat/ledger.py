@@ -20,7 +20,7 @@ class Ledger:
 
     def __init__(self, settings: TeacherSettings, store: ReplyStore, price: Price | None) -> None:
         self.store, self.paid = store, Usage(cost_usd=0.0 if price else None)
-        self.budget = Budget(settings.max_cost_usd, _count_spent(store, price))
+        self.budget = Budget(settings.max_cost_usd, _count_spent(store, price), settings.place)
         self._settings, self._price = settings, price
 
     @property

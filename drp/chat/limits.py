@@ -6,15 +6,13 @@ until its turn; nobody polls.
 """
 
 import asyncio
-import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from drp.chat.wire import read_duration
-
-log = logging.getLogger(__name__)
+from drp.progress import say
 
 _LONG_WAIT_S = 60.0
 """A longer wait is told, so that nobody takes it for a hang."""
@@ -164,7 +162,7 @@ class Limits:
             async with self._turn:
                 while (wait_s := self._find_wait_s(costs)) > 0:
                     if wait_s > _LONG_WAIT_S:
-                        log.warning("the limits of the provider or the settings ask to wait %.0f s", wait_s)
+                        say(f"the limits of the provider or the settings ask to wait {wait_s:.0f} s")
                     await self._sleep(wait_s)
                 self._take(costs)
         else:

@@ -6,6 +6,7 @@ What `--reparse` reads with, after a parser or a check was put right.
 from collections.abc import Sequence
 
 from drp.chat.base import Message, Reply
+from drp.chat.ledger import read_stored
 from drp.chat.store import ReplyStore, hash_request
 from drp.errors import RecordError
 from drp.settings import TeacherSettings
@@ -23,10 +24,10 @@ class StoredClient:
         settings = self._settings
         key = hash_request(self._address, self.model, messages, settings.temperature, settings.max_output_tokens)
         stored = self._store.find(key)
-        if stored is None or stored.finish_reason == "empty":
+        if stored is None:
             message = f"{self._store.path} has no reply to this request; run without --reparse to ask for it"
             raise RecordError(message, reason="no stored reply")
-        return Reply(stored.text, stored.finish_reason, stored.usage)
+        return read_stored(stored)
 
     async def close(self) -> None:
         self._store.close()

@@ -53,9 +53,7 @@ class Bill:
             self.usd = (self.usd or 0.0) + times * self.price(n_input, n_output)
 
     def write(self, stage: str, notes: Sequence[str] = ()) -> Line:
-        return Line(
-            stage, self.records or None, self.calls, self.input_tokens, self.output_tokens, self.usd, notes=notes
-        )
+        return Line(stage, self.records, self.calls, self.input_tokens, self.output_tokens, self.usd, notes=notes)
 
 
 def allow_for_reasks(bills: Sequence[Bill], share: float, n_complaint: int) -> Bill:

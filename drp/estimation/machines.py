@@ -9,10 +9,11 @@ from dataclasses import replace
 
 from pydantic_core import from_json
 
-from drp.artifacts import explain_os_errors, scan
+from drp.artifacts import explain_os_errors, read_records, scan
 from drp.estimation.lines import Line
 from drp.estimation.responses import Batch, count_lines, mean_tokens, plan_responses
 from drp.manifest import load_manifest
+from drp.records import Pruning
 from drp.rundir import RunDir
 from drp.settings import Config
 from drp.teachers.replies.division import foresee_tokens
@@ -58,8 +59,9 @@ def estimate_train(config: Config, n_to_come: int, response_tokens: int) -> Line
     if manifest is not None and manifest.state == "complete":
         return Line("train", 0, gpu_hours=0.0)
     lengths = [
-        (item["n_tokens_pruned"] or foresee_tokens(item["pruned_response"])) + foresee_tokens(item["question"])
-        for item in scan(rundir.pruned)
+        (record.n_tokens_pruned or foresee_tokens(record.pruned_response)) + foresee_tokens(record.question)
+        for record in (read_records(rundir.pruned, Pruning) if rundir.pruned.exists() else ())
+        if isinstance(record, Pruning)
     ]
     total = sum(lengths) + n_to_come * (_PROMPT_TOKENS + round(_PRUNED_SHARE * response_tokens))
     n = len(lengths) + n_to_come

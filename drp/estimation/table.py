@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from drp.estimation.lines import Line
+from drp.progress import write_dollars
 from drp.reporting.tables import Cell, Row, Table, number, write_text
 
 _COLUMNS = ["Stage", "Records", "Calls", "Input tokens", "Output tokens", "Dollars", "GPU-hours"]
@@ -36,13 +37,12 @@ def _sum(values: Sequence[float | None]) -> float | None:
 
 
 def _write_line(line: Line) -> list[str]:
-    usd = "unknown" if line.usd is None else f"${line.usd:,.2f}"
     return [
         line.stage,
         number(line.records),
         number(line.calls),
         number(line.input_tokens),
         number(line.output_tokens),
-        usd if line.calls is not None else "–",
+        write_dollars(line.usd) if line.calls is not None else "–",
         number(line.gpu_hours, 2),
     ]

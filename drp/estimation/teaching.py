@@ -5,15 +5,18 @@ reply, costs nothing.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TypeVar
 
 from drp.artifacts import scan
 from drp.chat.base import Message, Reply
+from drp.chat.batch.journal import read_batches
 from drp.chat.factory import find_address
 from drp.chat.prices import find_price
 from drp.chat.store import hash_request
 from drp.estimation.lines import Bill, Line, allow_for_reasks
+from drp.progress import write_dollars
 from drp.prompts import Prompts
 from drp.records import Decomposition, Trace, Usage
 from drp.rundir import RunDir
@@ -99,10 +102,11 @@ class Teaching:
 
     def write(self) -> list[Line]:
         share, bills = self._config.estimate.reask_share, [self.decompose, self.prune]
+        reasks = allow_for_reasks(bills, share, _COMPLAINT_TOKENS).write(f"re-asks, {share:.0%}")
         return [
             self.decompose.write("decompose", _tell_stored(self.decompose)),
             self.prune.write("prune", _tell_stored(self.prune)),
-            allow_for_reasks(bills, share, _COMPLAINT_TOKENS).write(f"re-asks, {share:.0%}"),
+            replace(reasks, records=None),
         ]
 
     def explain(self) -> list[str]:
@@ -117,6 +121,7 @@ class Teaching:
             f"re-asks: {self._config.estimate.reask_share:.0%} of all calls (estimate.reask_share)",
             self._tell_price(),
             *self._tell_cap(),
+            *self._tell_batches(),
         ]
 
     def _tell_price(self) -> str:
@@ -132,10 +137,16 @@ class Teaching:
         if cap is None:
             return []
         if self.price is None:
-            return [f"teacher.max_cost_usd is ${cap:,.2f}, which a run refuses as long as the price is unknown"]
+            return [f"teacher.max_cost_usd is ${cap:g}, which a run refuses as long as the price is unknown"]
         left, usd = cap - self.stored.spent_usd, sum(line.usd or 0.0 for line in self.write())
         verdict = "the estimate fits" if usd <= left else "the run would stop before its end"
-        return [f"teacher.max_cost_usd is ${cap:,.2f}, of which ${self.stored.spent_usd:,.2f} is spent: {verdict}"]
+        spent = write_dollars(self.stored.spent_usd)
+        return [f"teacher.max_cost_usd is ${cap:g}, of which {spent} is spent: {verdict}"]
+
+    def _tell_batches(self) -> list[str]:
+        batches = read_batches(RunDir(self._config.run_dir).batches)
+        n = sum(batch.n_requests for batch in batches if batch.is_under_way)
+        return [f"{n:,} of the calls are on their way in batches already (drp batches)"] if n else []
 
 
 def _tell_stored(bill: Bill) -> list[str]:

@@ -12,10 +12,10 @@ from statistics import fmean
 from drp.records import Action
 from drp.reporting.ablations import ablation_tables
 from drp.reporting.cost import ONE_OFF, Cost, describe_dollars, duration
-from drp.reporting.evaluation import name_model
+from drp.reporting.evaluation import BASE, name_model
 from drp.reporting.paired import paired_runs_table
 from drp.reporting.results import describe_spread, main_row
-from drp.reporting.run import Run, benchmarks_of, settings_of
+from drp.reporting.run import MODELS, Run, benchmarks_of, settings_of
 from drp.reporting.seeds import seeds_tables
 from drp.reporting.tables import Cell, Group, Row, Table, number, percent, signed
 from drp.settings import ReportSettings
@@ -54,7 +54,8 @@ def _runs_table(runs: Sequence[Run]) -> Table:
 
 def _rows_of(run: Run, benchmarks: Sequence[str], stands_out: bool) -> Iterator[Row]:
     """Of several runs' trained models only the first run's stands out."""
-    student = settings_of(run).get("student.model", "")
+    settings = settings_of(run)
+    student = settings.get("student.model", settings.get(f"{MODELS}.{BASE}", ""))
     yield Row([Cell(" · ".join(part for part in (run.name, student) if part))], heading=True)
     if run.evaluation is not None:
         for model in run.evaluation.models:
@@ -73,7 +74,6 @@ def _teachers_table(runs: Sequence[Run]) -> Table | None:
 def _teacher_row(run: Run) -> Row:
     survey = run.survey
     assert survey is not None
-    total = sum(survey.actions.values())
     tokens = (
         [Cell("–"), Cell("–")]
         if survey.reduction is None
@@ -88,7 +88,7 @@ def _teacher_row(run: Run) -> Row:
             Cell(", ".join(survey.teachers)),
             Cell(number(survey.traces)),
             Cell(number(survey.steps_per_trace, 1)),
-            *(Cell(percent(survey.actions[action] / total if total else None)) for action in Action),
+            *(Cell(percent(survey.share(action))) for action in Action),
             *tokens,
         ]
     )
@@ -96,7 +96,8 @@ def _teacher_row(run: Run) -> Row:
 
 def _costs_table(runs: Sequence[Run], prices: ReportSettings) -> Table | None:
     """What each run's model took to make."""
-    rows = [_cost_row(run, Cost.of(run.costs, prices)) for run in runs if run.costs]
+    costs = [(run, Cost.of(run.costs, prices)) for run in runs]
+    rows = [_cost_row(run, cost) for run, cost in costs if cost.stages]
     if not rows:
         return None
     return Table(

@@ -159,6 +159,8 @@ def break_even_table(costs: Sequence[StageCost], evaluation: Evaluation | None, 
         if saved is not None:
             cells = _break_evens(cost.dollars, saved, prices)
             rows.append(Row([Cell(benchmark), Cell(_describe_saving(saved)), *cells]))
+    if not rows:
+        return None
     return Table(
         key="break-even",
         title="Break-even",

@@ -151,7 +151,8 @@ def skills_figure(survey: PruningSurvey) -> Figure:
     def draw(palette: Palette) -> "Canvas":
         ranked = [(skill, use) for skill, use in survey.top_skills() if use.tokens][::-1]
         canvas, (axes,) = make_panels(1, height=0.6 + 0.26 * len(ranked))
-        names = [skill if len(skill) <= 40 else skill[:39] + "…" for skill, _ in ranked]
+        skills = [clean(skill) for skill, _ in ranked]
+        names = [skill if len(skill) <= 40 else skill[:39] + "…" for skill in skills]
         kept = [max(0.0, use.tokens - use.saved) for _, use in ranked]
         places = range(len(ranked))
         axes.barh(places, kept, color=palette.series[1], height=0.7, label="kept")

@@ -78,6 +78,11 @@ class PruningSurvey:
         """Relative change of the tokens of the training responses: -0.45 is 45% fewer."""
         return sum(self.after) / sum(self.before) - 1 if sum(self.before) else None
 
+    def share(self, action: Action) -> float | None:
+        """Of the steps; None where there are none."""
+        total = self.actions.total()
+        return self.actions[action] / total if total else None
+
     def top_skills(self) -> list[tuple[str, SkillUse]]:
         """Skills by tokens saved, the largest first; the rest as one."""
         ranked = sorted(self.skills.items(), key=lambda item: (-item[1].saved, item[0]))
@@ -101,9 +106,8 @@ def each_step(record: Pruning) -> Iterator[tuple[int, Action, float]]:
 
 def actions_table(survey: PruningSurvey) -> Table:
     """Share of the steps by action; the paper's section 3.2."""
-    total = sum(survey.actions.values())
     rows = [
-        Row([Cell(action.value), Cell(number(survey.actions[action])), Cell(percent(survey.actions[action] / total))])
+        Row([Cell(action.value), Cell(number(survey.actions[action])), Cell(percent(survey.share(action)))])
         for action in Action
     ]
     return Table("actions", "Actions of the teacher", ["Action", "Steps", "Share"], rows)

@@ -45,10 +45,6 @@ class Run:
     preferences: Sequence[Preference] = ()
     """Of judges, between this run's steps and others'."""
 
-    @property
-    def is_empty(self) -> bool:
-        return not (self.evaluation or self.survey or self.training or self.costs)
-
 
 def read_run(
     root: Path,

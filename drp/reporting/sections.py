@@ -174,8 +174,8 @@ def _describe_survey(survey: PruningSurvey) -> Iterator[Fact]:
 
 def _share_out(survey: PruningSurvey) -> list[Bar]:
     """The share of each action."""
-    total = sum(survey.actions.values())
-    return [Bar(action.value, survey.actions[action] / total) for action in Action] if total else []
+    shares = [(action.value, survey.share(action)) for action in Action]
+    return [Bar(name, share) for name, share in shares if share is not None]
 
 
 def _training_section(run: Run, figures: Figures) -> Section:

@@ -69,7 +69,8 @@ def _group(runs: Sequence[Run]) -> list[Seeds]:
         seed = settings.pop("seed", None)
         if seed is not None:
             groups.setdefault(json.dumps(dict(_bind(settings)), sort_keys=True), {}).setdefault(seed, run)
-    return [_combine(list(group.values())) for group in groups.values() if len(group) > 1]
+    found = [_combine(list(group.values())) for group in groups.values() if len(group) > 1]
+    return [seeds for seeds in found if seeds.models]
 
 
 def _bind(settings: Mapping[str, str]) -> Iterator[tuple[str, str]]:

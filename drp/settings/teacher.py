@@ -1,7 +1,7 @@
 """The teacher: who decomposes and prunes, at what price, within which limits."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -37,6 +37,9 @@ class BatchSettings(Section):
 
 class TeacherSettings(Section):
     """Who decomposes and prunes."""
+
+    place: ClassVar[str] = "teacher"
+    """Where these keys stand in the YAML, for messages."""
 
     provider: Literal["rules", "openai", "gemini"] = "rules"
     """`rules`: offline and deterministic. `openai`: OpenAI, or any compatible server through `base_url`."""
@@ -75,13 +78,13 @@ class TeacherSettings(Section):
     @model_validator(mode="after")
     def _model_is_named(self) -> "TeacherSettings":
         if self.provider != "rules" and not self.model:
-            raise ValueError(f"teacher.provider is `{self.provider}`: set teacher.model")
+            raise ValueError(f"{self.place}.provider is `{self.provider}`: set {self.place}.model")
         return self
 
     @model_validator(mode="after")
     def _batches_are_openais(self) -> "TeacherSettings":
         if self.mode == "batch" and self.provider != "openai":
-            raise ValueError(f"teacher.mode `batch` needs teacher.provider `openai`, got `{self.provider}`")
+            raise ValueError(f"{self.place}.mode `batch` needs {self.place}.provider `openai`, got `{self.provider}`")
         return self
 
     @property

@@ -30,9 +30,12 @@ from drp.teachers.judge import Judge, describe_judge, find_settings, open_judge
 def run(config: Config, other: Path, options: RunOptions = RunOptions()) -> Counts:
     """Judge the run's decomposition against `other`: a run directory, or a steps.jsonl.
 
-    Raises ConfigError where the judge is the offline teacher, and InputError where `other` is missing.
+    Raises ConfigError where the judge is the offline teacher, and InputError where `other` is missing or the run's own.
     """
     stage = build_stage(config, find_steps(other), options)
+    ours, theirs = stage.inputs
+    if ours.resolve() == theirs.resolve():
+        raise InputError(f"judge: {other} is the run's own decomposition; name another one of the same traces")
     try:
         counts = run_stage(stage, options, config.max_failures)
     except TooManyFailures:
@@ -46,16 +49,17 @@ def run(config: Config, other: Path, options: RunOptions = RunOptions()) -> Coun
 def build_stage(config: Config, theirs: Path, options: RunOptions) -> Stage[Pair, Judgement]:
     rundir = RunDir(config.run_dir)
     ours = options.input or rundir.steps
+    target = options.output or rundir.judge / f"{name_steps(theirs)}.jsonl"
     judge: Judge | None = None
 
     def work(pairs: Iterator[Pair]) -> Iterator[Judgement | Failure]:
         nonlocal judge
-        judge = open_judge(config, stored_only=options.reparse)
+        judge = open_judge(config, f"judge {target.stem}", stored_only=options.reparse)
         return map_concurrently(partial(compare, judge), pairs, find_settings(config).n_in_flight, judge.close)
 
     return Stage(
         name="judge",
-        target=options.output or rundir.judge / f"{name_steps(theirs)}.jsonl",
+        target=target,
         inputs=[ours, theirs],
         fingerprint={"judge": describe_judge(config), "seed": config.seed},
         read=lambda: read_pairs(ours, theirs, config.judge.pairs, config.seed),

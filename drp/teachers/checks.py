@@ -14,7 +14,7 @@ from itertools import pairwise
 
 from drp.records import Action, Decomposition, Edit, Step
 from drp.teachers.numbers import Value, find_figures, find_unknown, find_values
-from drp.traces import CLOSING, OPENING
+from drp.traces import CLOSING, OPENING, join_response
 
 SameAnswer = Callable[[str, str], bool]
 """Whether an answer segment (first) states the given final answer (second), by grading. May block for a moment."""
@@ -143,7 +143,9 @@ def check_revision(
     problems = check_edits(source.steps, edits)
     problems += check_form(pruned, original)
     problems += check_numbers("\n".join([pruned, *texts_written(edits)]), original, source.question)
-    problems += check_shorter(original, pruned, count)
+    # As responses, so that whoever counts the record's tokens afterwards has counted them already.
+    before, after = join_response(source.thinking, source.summary), join_response(thinking, summary)
+    problems += check_shorter(before, after, count)
     if source.predicted is not None:
         problems += check_conclusion(source.thinking, thinking, source.predicted)
     if same_answer is not None:

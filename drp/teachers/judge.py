@@ -1,6 +1,6 @@
 """A judge of decompositions: a chat model that is shown two of them and says which is cut better (paper, Appendix D).
 
-    judge = open_judge(config)
+    judge = open_judge(config, "judge plain")
     verdicts, usage = await judge.compare(a.steps, b.steps)
 
 REASON: the steps of A end where a computation ends.
@@ -58,20 +58,21 @@ def describe_judge(config: Config) -> dict[str, Any]:
     return {**identity, "prompts": Prompts.load(settings.prompts_dir).hashes(PROMPTS)}
 
 
-def open_judge(config: Config, *, stored_only: bool = False) -> "Judge":
+def open_judge(config: Config, payer: str, *, stored_only: bool = False) -> "Judge":
     """The configured judge; its replies are kept with the teacher's.
 
+    payer: on whose account they go: one comparison's, of which a run directory may have several.
     stored_only: take every reply from there, and ask nobody. Raises UserError where the judge's key is missing.
     """
     settings = find_settings(config)
     prompts = Prompts.load(settings.prompts_dir)
-    store = ReplyStore(RunDir(config.run_dir).replies, "judge")
+    store = ReplyStore(RunDir(config.run_dir).replies, payer)
     client = open_stored(settings, store) if stored_only else open_client(settings, store)
     return Judge(client, prompts, settings.max_reasks, lambda: store.paid)
 
 
 class Judge:
-    """A chat model with the judge's prompt. name: the model's. tell_paid: what judging has cost so far."""
+    """A chat model with the judge's prompt. name: the model's. tell_paid: what this comparison has cost so far."""
 
     def __init__(
         self, client: ChatClient, prompts: Prompts, max_reasks: int, tell_paid: Callable[[], Usage] = Usage
@@ -81,7 +82,7 @@ class Judge:
 
     @property
     def paid(self) -> Usage:
-        """What judging has cost in this run directory, over all its runs."""
+        """What this comparison has cost, over all its runs."""
         return self._tell_paid()
 
     async def compare(self, a: Sequence[Step], b: Sequence[Step]) -> tuple[list[Verdict], Usage]:

@@ -106,6 +106,29 @@ def test_ctrl_c_leaves_the_batches_running_and_the_rerun_waits_for_them(
     assert KEY not in written + ended.stdout + ended.stderr
 
 
+def test_direct_calls_do_not_pay_for_what_a_batch_is_working_on(drp: Callable[..., Ended], config: Path) -> None:
+    with LoopbackServer(competent.answer, plans=[BatchPlan(n_looks=10**6)]) as server:
+        interrupt_decompose(config, server, teacher_at(server))
+        ended = drp("decompose", config, "--set", teacher_at(server, "direct"))
+        assert ended.status == 2
+        assert "12 requests of this stage are on their way in batches" in ended.err
+        assert not server.requests
+        estimated = drp("estimate", config, "--set", teacher_at(server))
+        assert "12 of the calls are on their way in batches" in estimated.out
+        assert drp("batches", config, "--cancel", "--set", teacher_at(server)).status == 0
+        assert drp("decompose", config, "--set", teacher_at(server, "direct")).status == 0
+        assert len(server.requests) == N_TRACES
+
+
+def test_batches_of_the_judge_are_followed_with_its_own_settings(drp: Callable[..., Ended], config: Path) -> None:
+    with LoopbackServer(competent.answer, plans=[BatchPlan(n_looks=10**6)]) as server:
+        interrupt_decompose(config, server, teacher_at(server))
+        refused = drp("batches", config, "--cancel")
+        assert refused.status == 2
+        assert "batches of judge-1 are under way, and the configuration's teacher is `rules`" in refused.err
+        assert "cancelled" in drp("batches", config, "--cancel", "--set", f"judge.{teacher_at(server)}").out
+
+
 def test_cancel_keeps_what_was_done_and_the_rerun_asks_only_for_the_rest(
     drp: Callable[..., Ended], config: Path, tmp_path: Path
 ) -> None:
@@ -148,6 +171,7 @@ def test_the_cost_cap_ends_a_stage_with_everything_kept(
         ended = drp("decompose", config, "--set", teacher_at(server), *capped)
         assert ended.status == 2
         assert "teacher.max_cost_usd is 0.02" in ended.err
+        assert ended.err.count("later batches follow") == 1
         n_kept = len(read_lines(tmp_path / "run" / "replies.jsonl"))
         assert 1 <= n_kept == server.n_completed < N_TRACES
         assert drp("decompose", config, "--set", teacher_at(server), *capped[2:]).status == 0

@@ -152,7 +152,7 @@ def test_no_choices_at_openai_are_asked_again_with_the_body_kept(path: Path) -> 
 
 @pytest.mark.parametrize("fault", [faults.UNAUTHORIZED, faults.FORBIDDEN, faults.TOO_LONG, faults.RATE_LIMIT])
 def test_the_key_is_in_no_message_log_or_file(
-    provider: str, path: Path, fault: Fault, caplog: pytest.LogCaptureFixture
+    provider: str, path: Path, fault: Fault, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level(logging.DEBUG)
     told = Fault(fault.kind, fault.status, fault.code, echo_key=True)
@@ -162,7 +162,8 @@ def test_the_key_is_in_no_message_log_or_file(
     assert isinstance(error, UserError | RecordError)
     assert "***" in str(error)
     written = "".join(file.read_text() for file in path.parent.iterdir() if file.is_file())
-    for text in (str(error), repr(error), "".join(traceback.format_exception(error)), caplog.text, written):
+    said = caplog.text + "".join(capsys.readouterr())
+    for text in (str(error), repr(error), "".join(traceback.format_exception(error)), said, written):
         assert KEY not in text
 
 

@@ -169,13 +169,13 @@ def test_a_cool_down_holds_everybody_and_halves_the_window_once() -> None:
     assert most == 8, "successes open the window again, up to its size"
 
 
-def test_a_long_wait_is_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_long_wait_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     for seconds, n_told in [(30, 0), (600, 1)]:
         clock = Clock()
         limits = make_limits(clock)
         limits.cool_down(seconds)
         start_all(limits, clock, 3)
-        assert caplog.text.count(f"wait {seconds} s") == n_told
+        assert capsys.readouterr().err.count(f"wait {seconds} s") == n_told
 
 
 @pytest.mark.parametrize("way", ["retry_after", "retry_after_ms", "retry_delay"])

@@ -47,11 +47,11 @@ def test_a_cap_without_a_price_is_refused(path: Path) -> None:
         open_client(settings, store, environ={})
 
 
-def test_an_unknown_price_is_said(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unknown_price_is_said(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = TeacherSettings(provider="openai", model="m", base_url="http://127.0.0.1:1/v1")
     with ReplyStore(path) as store:
         client = open_client(settings, store, environ={})
-    assert "price of `m` is unknown" in caplog.text
+    assert "price of `m` is unknown" in capsys.readouterr().err
     assert client.spent_usd is None
     assert client.paid.cost_usd is None
 

@@ -93,6 +93,19 @@ def test_nothing_sticks_out_of_any_screen(html: Path, width: int) -> None:
     in_browser(html, test, width)
 
 
+def test_no_word_of_a_table_is_broken_on_a_phone(html: Path) -> None:
+    broken = """[...document.querySelectorAll("th span, thead th:not(:has(span))")].filter((element) => {
+      const range = document.createRange();
+      range.selectNodeContents(element);
+      return /^[a-z]+$/i.test(element.textContent) && range.getClientRects().length > 1;
+    }).map((element) => element.textContent)"""
+
+    async def test(page: Page) -> None:
+        assert await page.evaluate(broken) == []
+
+    in_browser(html, test, 375)
+
+
 def test_dark_and_light_follow_the_reader(html: Path) -> None:
     async def test(page: Page) -> None:
         background = "getComputedStyle(document.body).backgroundColor"

@@ -140,6 +140,7 @@ def test_runs_that_only_evaluate_are_seeds_of_the_same_models(tmp_path: Path) ->
         "+DRP, 2 runs from run0",
     ]
     assert "| eval.models.base | a/7b | a/7b | a/32b |" in tables["What differs"]
+    assert "What each run cost" not in tables
 
 
 def test_runs_on_other_problems_are_no_seeds_whatever_they_are_evaluated_on(tmp_path: Path) -> None:

@@ -54,3 +54,10 @@ def test_an_unknown_price_has_no_break_even_and_longer_answers_never_pay() -> No
         table = break_even_table(costs, evaluate(1000, after), ReportSettings())
         assert table is not None
         assert {cell.text for cell in table.rows[0].cells[2:]} == {text}
+
+
+def test_without_the_base_there_is_nothing_to_break_even_with() -> None:
+    both = evaluate(900, 300)
+    alone = Evaluation(["drp"], ["gsm8k"], 12000, {}, {("drp", "gsm8k"): both.scores["drp", "gsm8k"]}, {})
+    assert break_even_table(COSTS, both, ReportSettings()) is not None
+    assert break_even_table(COSTS, alone, ReportSettings()) is None

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from drp.reporting.escaping import clean, escape_latex, escape_markdown, write_plainly
+from drp.reporting.figures import skills_figure
+from drp.reporting.pruning import PruningSurvey, SkillUse
 from drp.stages import report
 from tests.reporting.run_fixture import HOSTILE, build_run, make_config
 
@@ -72,3 +74,9 @@ def test_hostile_text_is_one_harmless_line() -> None:
         assert "\n" not in write(f"{HOSTILE}\n\n# a")
         assert "\x1b" not in write(HOSTILE)
     assert clean("\u061cabc\u202e") == "abc"
+
+
+def test_a_skill_s_name_is_drawn_without_its_escapes(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    survey = PruningSurvey(skills={"Re\x1b[31mading": SkillUse(steps=1, tokens=9.0, saved=3.0)})
+    skills_figure(survey).save_png(tmp_path)
+    assert [str(warning.message) for warning in recwarn] == []

@@ -182,6 +182,14 @@ def test_traces_whose_tokens_nobody_counted_have_dashes(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("without_figures")
+def test_traces_without_a_single_step_have_a_report(tmp_path: Path) -> None:
+    pruning = make_pruning(0, random.Random(0)).model_copy(update={"steps": [], "edits": []})
+    write(tmp_path / "run/pruned.jsonl", [pruning])
+    report.run(make_config(tmp_path / "run"))
+    assert "| keep | 0 | – |" in (tmp_path / "run/report/tables.md").read_text()
+
+
+@pytest.mark.usefixtures("without_figures")
 def test_an_empty_run_directory_has_a_report_too(tmp_path: Path) -> None:
     assert "Nothing to compare yet" in report.run(make_config(tmp_path)).read_text()
 

@@ -110,6 +110,7 @@ def test_what_is_done_or_stored_costs_nothing_again(drp: Drp, config: Path, caps
         assert drp("prune", config, *flags(overrides)).status == 0
         done = foresee(config, *overrides)
     assert (done["decompose"].calls, done["prune"].calls, done["re-asks"].usd) == (0, 0, 0)
+    assert (done["decompose"].records, done["prune"].records, done["re-asks"].records) == (0, 0, None)
 
 
 def test_what_a_kill_left_of_a_line_is_no_obstacle(drp: Drp, config: Path) -> None:
@@ -121,6 +122,16 @@ def test_what_a_kill_left_of_a_line_is_no_obstacle(drp: Drp, config: Path) -> No
             with (run / name).open("a") as file:
                 file.write('{"id": "p-5#0", "que')
         assert foresee(config, *overrides)["decompose"].calls == 2
+
+
+def test_lines_that_are_no_records_end_in_no_traceback(drp: Drp, config: Path) -> None:
+    run = config.parent / "run"
+    (run / "pruned.jsonl").write_text('{"id": "mine"}\n')
+    assert drp("estimate", config).status == 0
+    (run / "replies.jsonl").write_text("[1]\n")
+    ended = drp("estimate", config)
+    assert ended.status == 2
+    assert "replies.jsonl:1: not a record" in ended.err
 
 
 def test_another_format_counts_again(drp: Drp, config: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from drp.manifest import load_manifest
 from tests.conftest import Ended, read_lines
 from tests.loopback import LoopbackServer
 from tests.stages.judging import ORDERS, count_steps, cut, paragraphs, prefer_fewer, sentences
@@ -194,6 +195,15 @@ def test_stored_replies_are_read_again_without_asking(judge: Run, verdicts: Path
     assert manifest["paid"]["calls"] == ORDERS * 10
 
 
+def test_each_comparison_counts_what_it_paid_itself(judge: Run, verdicts: Path, tmp_path: Path) -> None:
+    with LoopbackServer(prefer_fewer) as server:
+        assert judge(server, "--limit", 4).status == 0
+        other = tmp_path / "other.jsonl"
+        assert judge(server, "--limit", 6, "--output", other).status == 0
+    paid = [manifest.paid for path in (verdicts, other) if (manifest := load_manifest(path))]
+    assert [usage and usage.calls for usage in paid] == [ORDERS * 4, ORDERS * 2]
+
+
 def test_a_dry_run_spends_nothing(judge: Run, verdicts: Path) -> None:
     with LoopbackServer(prefer_fewer) as server:
         ended = judge(server, "--dry-run")
@@ -206,7 +216,8 @@ def test_the_dollar_cap_holds(judge: Run, verdicts: Path) -> None:
     with LoopbackServer(prefer_fewer) as server:
         ended = judge(server, "--set", "judge.teacher.max_cost_usd=0.01")
     assert ended.status == 2
-    assert "max_cost_usd is 0.01" in ended.err
+    assert "judge.teacher.max_cost_usd is 0.01" in ended.err
+    assert "raise judge.teacher.max_cost_usd" in ended.err
     assert not server.requests
 
 
@@ -229,6 +240,27 @@ def test_the_other_side_has_to_be_there(drp: Callable[..., Ended], judge: Run, t
         ended = drp("judge", tmp_path / "config.yaml", tmp_path / other, "--set", model)
         assert ended.status == 2
         assert "is missing" in ended.err
+
+
+def test_a_decomposition_is_not_judged_against_itself(drp: Callable[..., Ended], judge: Run, tmp_path: Path) -> None:
+    model = "judge.teacher={provider: openai, model: judge-1, base_url: 'http://127.0.0.1:9'}"
+    ended = drp("judge", tmp_path / "config.yaml", tmp_path / "fine", "--set", model)
+    assert ended.status == 2
+    assert "is the run's own decomposition" in ended.err
+
+
+def test_messages_about_the_judges_settings_name_their_place(
+    drp: Callable[..., Ended], judge: Run, tmp_path: Path
+) -> None:
+    def fail(*keys: str) -> str:
+        teacher = f"judge.teacher={{provider: openai, {', '.join(keys)}}}"
+        ended = drp("judge", tmp_path / "config.yaml", tmp_path / "plain", "--set", teacher)
+        assert ended.status == 2
+        return ended.err
+
+    assert "judge.teacher.model" in fail()
+    assert "judge.teacher.base_url" in fail("model: m", "base_url: localhost")
+    assert "set judge.teacher.prices" in fail("model: m", "base_url: 'http://127.0.0.1:9'", "max_cost_usd: 1")
 
 
 def test_without_a_judge_of_its_own_the_runs_teacher_judges_and_a_remark_says_so(

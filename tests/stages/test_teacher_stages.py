@@ -157,6 +157,19 @@ def test_a_record_without_a_stored_reply_is_left_with_a_reason(drp: Drp, config:
         assert len(server.requests) == 4, "the next run asks for what is missing, and for no more"
 
 
+def test_an_artifact_is_not_given_up_for_an_empty_one(drp: Drp, config: Path) -> None:
+    steps = config.parent / "run" / "steps.jsonl"
+    with LoopbackServer(competent.answer) as server:
+        assert drp("decompose", config, *at(server)).status == 0
+        before = steps.read_text()
+        ended = drp("decompose", config, *at(server), "--set", "teacher.model=judge-2", "--reparse")
+        assert ended.status == 2
+        assert "steps.jsonl: stays as it is" in ended.err
+        assert "(no stored reply 4)" in ended.err
+        assert steps.read_text() == before
+        assert "written 4" in drp("decompose", config, *at(server)).out
+
+
 def test_an_artifact_survives_a_reading_that_is_interrupted(
     drp: Drp, config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

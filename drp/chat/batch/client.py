@@ -6,7 +6,6 @@ for the next file. Requests that an earlier run has sent are waited for, not sen
 """
 
 import asyncio
-import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -24,8 +23,6 @@ from drp.progress import say
 from drp.records import Usage
 from drp.settings import TeacherSettings
 
-log = logging.getLogger(__name__)
-
 
 class BatchClient:
     """grace_s: seconds that `close` allows a step that is being taken."""
@@ -41,7 +38,7 @@ class BatchClient:
         self._wake = asyncio.Event()
         self._next_look = 0.0
         self._fatal: DrpError | None = None
-        self._closing = self._is_moving = False
+        self._closing = self._is_moving = self._has_told_cap = False
 
     @property
     def paid(self) -> Usage:
@@ -68,7 +65,7 @@ class BatchClient:
         self._closing = True
         try:
             if self._work and self._is_moving:
-                log.warning("waiting for a file that is on its way; Ctrl-C again drops it")
+                say("waiting for a file that is on its way; Ctrl-C again drops it")
                 await asyncio.wait([self._work], timeout=self._grace_s)
         finally:
             if self._work:
@@ -155,6 +152,9 @@ class BatchClient:
     def _wait_for_room(self, draft: Draft, worst_usd: float) -> None:
         if not draft.keys:
             self._budget.check(worst_usd)
+        elif not self._has_told_cap:
+            self._has_told_cap = True
+            say(f"{self._settings.place}.max_cost_usd has room for {len(draft.keys)} requests; later batches follow")
         self._queue.hold()
 
     def _refuse_oversized(self, draft: Draft) -> None:

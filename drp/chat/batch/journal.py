@@ -83,6 +83,11 @@ class Batch(Record):
         return self.status in _ENDED and not (self.n_completed and self.output_file_id is None)
 
     @property
+    def is_under_way(self) -> bool:
+        """Whether it may be at the provider: one that is only planned has not left this machine."""
+        return not self.is_settled and self.status != "planned"
+
+    @property
     def is_over_limit(self) -> bool:
         """Refused because too many tokens are enqueued already."""
         return self.status == "failed" and self.error_code == "token_limit_exceeded"
@@ -127,10 +132,10 @@ class Journal:
 
     def describe_open(self) -> str:
         """What a run that ends leaves behind; empty where that is nothing."""
-        n = len(self.open)
+        sent = [batch for batch in self.open.values() if batch.is_under_way]
+        n, n_requests = len(sent), sum(batch.n_requests for batch in sent)
         if not n:
             return ""
-        n_requests = sum(batch.n_requests for batch in self.open.values())
         return (
             f"{n} {'batch goes' if n == 1 else 'batches go'} on at the provider, with {n_requests} requests. The same "
             "command waits for what is under way and pays for nothing twice; `drp batches CONFIG --cancel` cancels it."

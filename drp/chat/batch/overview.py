@@ -5,7 +5,7 @@ batch_68ee...  decompose  gpt-4o  3,000 requests  completed    2,998 done  2 fai
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 
 from drp.chat.batch.courier import Courier
@@ -16,7 +16,7 @@ from drp.chat.store import ReplyStore
 from drp.errors import ConfigError, InputError
 from drp.progress import say
 from drp.rundir import RunDir
-from drp.settings import Config
+from drp.settings import Config, TeacherSettings
 
 _POLL_S = 10.0
 """A cancelled batch ends soon."""
@@ -29,18 +29,33 @@ def report_batches(config: Config, *, cancel: bool) -> str:
     that waits for them.
     """
     path = RunDir(config.run_dir).batches
-    if any(not batch.is_settled for batch in read_batches(path)):
-        _ask_provider(config, cancel)
+    models = {batch.model for batch in read_batches(path) if not batch.is_settled}
+    if models:
+        for settings in _find_teachers(config, models):
+            _ask_provider(config, settings, cancel)
     batches = read_batches(path)
+    for batch in batches:
+        if cancel and not batch.is_settled:
+            say(f"batch {batch.name} is of {batch.model} at {batch.address}: cancel it with that configuration")
     return describe_batches(batches) if batches else f"no batches: {path} does not exist"
 
 
-def _ask_provider(config: Config, cancel: bool) -> None:
-    if config.teacher.provider != "openai":
-        said = f"teacher.provider is `{config.teacher.provider}`"
-        raise ConfigError(f"{said}: name the configuration with which the batches were sent")
+def _find_teachers(config: Config, models: Collection[str]) -> list[TeacherSettings]:
+    """Those of the configuration, the judge among them, that may have sent batches of these models."""
+    candidates = [settings for settings in (config.teacher, config.judge.teacher) if settings is not None]
+    found = [settings for settings in candidates if settings.provider == "openai" and settings.model in models]
+    if not found:
+        own = ", ".join(f"`{settings.model or settings.provider}`" for settings in candidates)
+        raise ConfigError(
+            f"batches of {', '.join(sorted(models))} are under way, and the configuration's teacher is {own}: name the "
+            "configuration with which they were sent"
+        )
+    return found
+
+
+def _ask_provider(config: Config, settings: TeacherSettings, cancel: bool) -> None:
     # Whatever mode the configuration has now, these replies have a batch's price.
-    settings = config.teacher.model_copy(update={"mode": "batch"})
+    settings = settings.model_copy(update={"mode": "batch"})
     try:
         store = ReplyStore(RunDir(config.run_dir).replies)
     except InputError as error:
@@ -48,11 +63,7 @@ def _ask_provider(config: Config, cancel: bool) -> None:
             raise
         say(f"{error}\nIts journal says how far they are.")
         return
-    try:
-        courier = open_courier(settings, store)
-    except BaseException:
-        store.close()
-        raise
+    courier = open_courier(settings, store)
     asyncio.run(_cancel(courier, settings.batch.poll_s) if cancel else _look(courier))
 
 
@@ -101,8 +112,6 @@ async def _cancel(courier: Courier, poll_s: float) -> None:
                 await _end(courier, batch)
             if courier.list_open():
                 await asyncio.sleep(min(poll_s, _POLL_S))
-        for batch in courier.journal.open.values():
-            say(f"batch {batch.name} is of {batch.model} at {batch.address}: cancel it with that configuration")
     finally:
         await courier.close()
 

@@ -1,6 +1,5 @@
 """How long to insist on a call that belongs to no request: batches go on by themselves, so there is time."""
 
-import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -10,8 +9,7 @@ from tenacity.wait import wait_exponential_jitter
 from drp.chat.client import Backoff
 from drp.chat.wire import TransientError
 from drp.errors import UserError
-
-log = logging.getLogger(__name__)
+from drp.progress import say
 
 T = TypeVar("T")
 
@@ -40,8 +38,10 @@ class Patience:
         try:
             result: T = await retrying(attempt)
         except TransientError as error:
-            hint = "run this again later" if self._reached else "see teacher.base_url"
-            raise UserError(f"{error}\nAll replies are kept, and batches go on at the provider: {hint}.") from None
+            if not self._reached:
+                raise UserError(f"{error}\nNothing was reached there: see teacher.base_url.") from None
+            kept = "All replies are kept, and batches go on at the provider: run this again later."
+            raise UserError(f"{error}\n{kept}") from None
         self._reached = True
         return result
 
@@ -58,4 +58,4 @@ class Patience:
 
 def _tell_first(state: RetryCallState) -> None:
     if state.attempt_number == 1 and state.outcome:
-        log.warning("%s; trying again", state.outcome.exception())
+        say(f"{state.outcome.exception()}; trying again")

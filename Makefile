@@ -5,7 +5,7 @@
 #   make smoke       the demo's path on a few problems
 #   make check       ruff, mypy and the tests: the gate for a change
 #   make reproduce   the paper's 7B run (a GPU, `make install-gpu`, and OPENAI_API_KEY)
-#   make bench-peers the peers that scripts/bench compares with, in an environment of their own
+#   make bench-peers the peers that scripts/bench compares with, in environments of their own
 #   make tiny        rebuild the tiny student from nothing (an hour or so)
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -59,7 +59,9 @@ reproduce:
 bench-peers:
 	$(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/pip install --quiet $(TESTED) torch
-	.venv-peers/bin/pip install --quiet trl==1.16.0 peft bespokelabs-curator==0.1.31
+	.venv-peers/bin/pip install --quiet $(TESTED) trl==1.16.0 peft
+	$(PYTHON) -m venv .venv-curator
+	.venv-curator/bin/pip install --quiet bespokelabs-curator==0.1.31
 
 tiny: install
 	$(BIN)/python scripts/build_tiny_student.py --output data/tiny

@@ -10,6 +10,7 @@ from drp.records import Failure, Record
 
 InT = TypeVar("InT", bound=Record)
 OutT = TypeVar("OutT", bound=Record)
+T = TypeVar("T")
 
 
 def map_concurrently(
@@ -53,6 +54,12 @@ def map_concurrently(
                 raise stop
         finally:
             runner.run(_abandon(running, close))
+
+
+async def call(do: Callable[[], T], *, slow: bool) -> T:
+    """`do()`: where it is slow in a thread, so that the calls in flight go on meanwhile; else at once, which is half
+    the work."""
+    return await asyncio.to_thread(do) if slow else do()
 
 
 async def _attempt(do: Callable[[InT], Awaitable[OutT]], record: InT) -> OutT | Failure:

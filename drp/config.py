@@ -9,6 +9,7 @@ differs.
 """
 
 import difflib
+import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -64,13 +65,15 @@ def load_kept_config(root: Path, overrides: Iterable[str] = ()) -> Config:
 def keeping(config: Config, dry_run: bool = False) -> Iterator[None]:
     """While a stage runs: its run directory keeps the configuration, but for one that the stage refused."""
     kept, refused = RunDir(config.run_dir).config, False
+    # Of the processes of a launcher (torchrun, accelerate), the first is the one that knows whether it was refused.
+    follows = os.environ.get("RANK", "0") != "0"
     try:
         yield
     except UserError:
         refused = True
         raise
     finally:
-        if not dry_run and config.run_dir.is_dir() and not (refused and kept.exists()):
+        if not (dry_run or follows) and config.run_dir.is_dir() and not (refused and kept.exists()):
             keep_config(config)
 
 

@@ -80,6 +80,10 @@ def count_tokens(tokenizer: Tokenizer, text: str) -> int:
 
     Remembered for a while: a pruning's checks count the same texts, and counting is most of their time.
     """
+    fast = getattr(tokenizer, "backend_tokenizer", None)
+    if fast is not None and fast.truncation is None:
+        # The way through transformers takes half as long again.
+        return len(fast.encode_batch_fast([text], add_special_tokens=False)[0])
     # verbose: whether to warn of a text longer than the model's context, which does no harm where it is only counted.
     return len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 

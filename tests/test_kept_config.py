@@ -73,3 +73,16 @@ def test_a_stage_keeps_the_configuration_that_it_ran_with(tmp_path: Path) -> Non
     done = CliRunner().invoke(app, ["decompose", str(tmp_path / "c.yaml"), "--set", "seed=5"])
     assert done.exit_code == 0, done.output
     assert load_config(root / "effective-config.yaml").seed == 5
+
+
+def test_of_a_launchers_processes_the_first_keeps_the_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    with keeping(make_config(tmp_path, seed=1)):
+        pass
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setenv("RANK", "0")
+    with keeping(make_config(tmp_path, seed=2)):
+        pass
+    assert load_kept_config(tmp_path).seed == 2

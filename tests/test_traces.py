@@ -89,6 +89,11 @@ def test_thinking_tokens_end_at_the_closing_tag(tokenizer: PreTrainedTokenizerFa
     assert count_tokens(tokenizer, "abc</think>de") == 6
 
 
+def test_a_tokenizer_that_cuts_its_input_still_counts_all_of_it(tokenizer: PreTrainedTokenizerFast) -> None:
+    tokenizer.backend_tokenizer.enable_truncation(max_length=2)
+    assert count_tokens(tokenizer, "abcde") == 5
+
+
 def test_an_unknown_student_is_one_clear_message() -> None:
     with pytest.raises(InputError, match=r"student\.model: cannot load a tokenizer from './no-such-model'"):
         load_tokenizer("./no-such-model")

@@ -4,13 +4,12 @@ Whatever teacher it was, a pruning that changes the answer, invents a number, gr
 failures file, never into training. A trace in which every step is kept is left out and counted.
 """
 
-import asyncio
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
 from drp.artifacts import read_records
-from drp.concurrency import map_concurrently
+from drp.concurrency import call, map_concurrently
 from drp.errors import RecordError
 from drp.grading import Grader
 from drp.manifest import Counts
@@ -19,7 +18,7 @@ from drp.rundir import RunDir
 from drp.settings import Config
 from drp.stage import RunOptions, Stage, run_stage
 from drp.teachers.base import Revision, Teacher
-from drp.teachers.checks import check_revision
+from drp.teachers.checks import check_revision, is_slow
 from drp.teachers.factory import describe_teacher, open_teacher
 from drp.traces import Tokenizer, count_tokens, join_response, load_tokenizer
 
@@ -60,7 +59,7 @@ async def prune(teacher: Teacher, grader: Grader, tokenizer: Tokenizer, record: 
     revision = await teacher.prune(record)
     if revision.keeps_all(record):
         return Omission(id=record.id, reason="nothing to prune")
-    problems = await asyncio.to_thread(
+    check = partial(
         check_revision,
         record,
         revision.edits,
@@ -69,6 +68,7 @@ async def prune(teacher: Teacher, grader: Grader, tokenizer: Tokenizer, record: 
         count=partial(count_tokens, tokenizer),
         same_answer=grader.same_answer,
     )
+    problems = await call(check, slow=is_slow(record, revision.summary))
     if problems:
         raise RecordError(f"{record.id}: {'; '.join(problems)}", reason=problems[0].reason)
     return build_pruning(record, revision, teacher.name, tokenizer)

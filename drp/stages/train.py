@@ -11,6 +11,7 @@ A kill loses what came after the last checkpoint (`train.checkpoint_steps`); the
 """
 
 import shutil
+import signal
 import sys
 import time
 from collections import Counter
@@ -69,6 +70,9 @@ def run(config: Config, options: RunOptions = RunOptions()) -> "TrainSummary | N
 
 def _follow(config: Config, options: RunOptions, folder: "TrainDir") -> None:
     """The share of a process that a user's launcher started beside the leader; that one tells what happens."""
+    # Where the leader refuses, this waits for it in torch, where no handler of Python's runs: a launcher has to be able
+    # to end it.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     from drp.training.session import train_student
 
     manifest = load_manifest(folder.root)
@@ -130,7 +134,8 @@ def _select(config: Config, options: RunOptions) -> "tuple[Selection, Tokenizer]
     records = islice(read_records(source, Source), options.limit)
     selection = select_examples(records, tokenizer, config.train, config.seed)
     if not selection.train:
-        raise InputError(f"train: nothing to train on in {source}: {selection.counts().describe()}")
+        hint = "; see train.cutoff_tokens and train.only_correct" if selection.filtered else ""
+        raise InputError(f"train: nothing to train on in {source}: {selection.counts().describe()}{hint}")
     return selection, tokenizer
 
 

@@ -20,6 +20,8 @@ SameAnswer = Callable[[str, str], bool]
 """Whether an answer segment (first) states the given final answer (second), by grading. May block for a moment."""
 
 _EXCERPT = 60
+_LONG = 20_000
+"""Characters of thinking; they take some 20 ms."""
 _REMAINS = re.compile(
     r"SINGLE-STEP COMPRESS|MULTI-STEP COMPRESS|PRUNED (?:THINKING|ANSWER)"
     r"|^[^\w\n]*(?:[Ss]teps? )?\d+[^\w\n]*(?:KEEP|DELETE|REWRITE|MERGE)\b",
@@ -142,7 +144,8 @@ def check_revision(
     pruned = f"{thinking}\n{summary}"
     problems = check_edits(source.steps, edits)
     problems += check_form(pruned, original)
-    problems += check_numbers("\n".join([pruned, *texts_written(edits)]), original, source.question)
+    known = (source.thinking, source.summary, source.question)
+    problems += check_numbers("\n".join([pruned, *texts_written(edits)]), *known)
     # As responses, so that whoever counts the record's tokens afterwards has counted them already.
     before, after = join_response(source.thinking, source.summary), join_response(thinking, summary)
     problems += check_shorter(before, after, count)
@@ -151,6 +154,12 @@ def check_revision(
     if same_answer is not None:
         problems += check_answer(summary, source.summary, expected, same_answer)
     return problems
+
+
+def is_slow(source: Decomposition, summary: str | None) -> bool:
+    """Whether checking a revision may take more than a moment: a new answer segment (None: it was left as it was) is
+    graded, a long trace is read."""
+    return summary not in (None, source.summary) or len(source.thinking) > _LONG
 
 
 def texts_written(edits: Sequence[Edit]) -> list[str]:

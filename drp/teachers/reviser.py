@@ -3,11 +3,11 @@
 steps --pack--> parts --dialogue, with what became of the parts before--> drafts --> edits, thinking, summary
 """
 
-import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
+from drp.concurrency import call
 from drp.prompts import Prompts
 from drp.records import Decomposition
 from drp.teachers.base import Revision
@@ -18,6 +18,7 @@ from drp.teachers.checks import (
     check_form,
     check_numbers,
     check_revision,
+    is_slow,
     texts_written,
 )
 from drp.teachers.dialogue import Ask, Dialogue, TooLong
@@ -83,8 +84,8 @@ class Reviser:
 
         async def read(reply: str) -> Draft:
             draft = self._format.read_revision(reply, part)
-            # In a thread: grading may block, and long traces take a moment.
-            problems = await asyncio.to_thread(self._check, part, [*done, draft])
+            slow = is_slow(self._source, draft.summary)
+            problems = await call(lambda: self._check(part, [*done, draft]), slow=slow)
             if problems:
                 raise BadReply(*problems)
             return draft

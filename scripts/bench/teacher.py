@@ -1,7 +1,7 @@
 """How near the teacher's client comes to the ideal rate, beside plain `openai` asyncio and, where it is given, curator.
 
-    python scripts/bench/teacher.py                                        ours and plain openai
-    python scripts/bench/teacher.py --peers-python peers/bin/python        and curator, installed there
+    python scripts/bench/teacher.py                                           ours and plain openai
+    python scripts/bench/teacher.py --peers-python .venv-curator/bin/python   and curator, installed there
 
 The server is the loopback teacher (tests/loopback) in a process of its own; each contender (teacher_contenders.py) runs
 in a fresh process, one after the other. Ideal: calls / in flight * latency. Seconds run from the first call to the last

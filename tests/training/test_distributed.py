@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -33,10 +34,10 @@ def alone(tmp_path_factory: pytest.TempPathFactory, student: Path) -> Path:
     return config.run_dir
 
 
-def start(config: Config) -> "subprocess.Popen[str]":
+def start(config: Config, **variables: str) -> "subprocess.Popen[str]":
     path = config.run_dir / "config.yaml"
     path.write_text(write_config(config))
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1"} | variables
     return subprocess.Popen(
         [sys.executable, "-m", "drp", "train", str(path)], stderr=subprocess.PIPE, text=True, env=environment
     )
@@ -101,6 +102,23 @@ def test_a_model_cut_up_over_two_processes_stops_with_a_checkpoint_and_makes_the
     summary = run(config)
     assert summary.setup.processes == 2
     check_same(alone, tmp_path)
+
+
+def test_a_launcher_can_end_a_process_whose_leader_never_came(student: Path, tmp_path: Path) -> None:
+    config = prepare(tmp_path, student, 19, **COURSE)
+    with socket.create_server(("127.0.0.1", 0)) as leader:
+        leader.settimeout(120)
+        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(leader.getsockname()[1])}
+        process = start(config, RANK="1", LOCAL_RANK="1", WORLD_SIZE="2", **address)
+        try:
+            met, _ = leader.accept()
+            process.terminate()
+            _, errors = process.communicate(timeout=10)
+            met.close()
+        finally:
+            process.kill()
+    assert process.returncode == -signal.SIGTERM
+    assert "drp:" not in errors
 
 
 @pytest.mark.parametrize("n_examples", [8, 9, 12, 17])

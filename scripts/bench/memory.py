@@ -17,8 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +36,16 @@ def main() -> int:
     args = parser.parse_args()
     peaks: Peaks = {verb: {} for verb in VERBS}
     for n_records in (args.few, args.many):
-        with tempfile.TemporaryDirectory() as folder, serve() if args.teacher == "llm" else nullcontext("") as url:
+        with tempfile.TemporaryDirectory() as folder, open_teacher(args.teacher) as url:
             measure(Path(folder), url, n_records, peaks)
     return report(args.teacher, peaks, args.few, args.many)
+
+
+def open_teacher(name: str) -> AbstractContextManager[str]:
+    """The address of the loopback teacher; empty for `rules`."""
+    from teacher import serve
+
+    return serve(0, "--competent") if name == "llm" else nullcontext("")
 
 
 def measure(folder: Path, url: str, n_records: int, peaks: Peaks) -> None:
@@ -111,18 +117,6 @@ def run_stage(verb: str, config: Path, log: Path) -> float:
     if child.returncode:
         raise SystemExit(f"drp {verb} ended with {child.returncode}:\n{log.read_text()[-2000:]}")
     return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
-
-
-@contextmanager
-def serve() -> Iterator[str]:
-    command = [sys.executable, "-m", "tests.loopback", "--latency", "0", "--competent"]
-    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    assert server.stdout
-    try:
-        yield f"http://127.0.0.1:{int(server.stdout.readline())}/v1"
-    finally:
-        server.kill()
-        server.wait()
 
 
 def report(teacher: str, peaks: Peaks, few: int, many: int) -> int:

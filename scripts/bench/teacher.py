@@ -52,7 +52,7 @@ def main() -> int:
     if args.peers_python:
         pythons["curator"] = args.peers_python
     best = {load: measure(load, pythons, args.repeats) for load in LOADS}
-    stages = measure_stages(LOADS[0], args.repeats)
+    stages = {load: measure_stages(load, args.repeats) for load in LOADS}
     report(best, list(pythons), stages)
     return 0 if all(load.ideal_s / seconds["ours"] >= load.goal for load, seconds in best.items()) else 1
 
@@ -122,7 +122,7 @@ def serve(latency_s: float, *options: str) -> Iterator[str]:
         server.wait()
 
 
-def report(best: dict[Load, dict[str, float]], names: list[str], stages: dict[str, float]) -> None:
+def report(best: dict[Load, dict[str, float]], names: list[str], stages: dict[Load, dict[str, float]]) -> None:
     print(f"\n{'calls':>6} {'in flight':>10} {'ideal':>7} " + " ".join(f"{name:>16}" for name in names))
     for load, seconds in best.items():
         cells = [f"{seconds[n]:7.2f} s ({load.ideal_s / seconds[n]:.2f})" if n in seconds else "failed" for n in names]
@@ -138,7 +138,8 @@ def report(best: dict[Load, dict[str, float]], names: list[str], stages: dict[st
         "peer": peers,
         "ratio": {n: round(ours[n] / peers[n], 2) for n in ours},
         "goal": {load.in_flight: load.goal for load in best},
-        "stages": {verb: round(LOADS[0].ideal_s / seconds, 3) for verb, seconds in stages.items()},
+        # Beyond the claim: at 400 in flight, reading and checking prunings takes more than one core.
+        "stages": {load.in_flight: {v: round(load.ideal_s / s, 3) for v, s in stages[load].items()} for load in best},
         "holds": all(ours[load.in_flight] >= load.goal for load in best),
     }
     print(json.dumps(result))

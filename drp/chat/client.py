@@ -12,7 +12,7 @@ from drp.chat.base import Message, Reply
 from drp.chat.ledger import Ledger, read_stored
 from drp.chat.limits import Limits
 from drp.chat.prices import Price
-from drp.chat.store import ReplyStore, StoredReply, hash_request
+from drp.chat.store import ReplyStore, StoredReply, identify_request
 from drp.chat.wire import Answer, TransientError, Wire, count_roughly
 from drp.errors import DrpError, RecordError, UserError
 from drp.progress import say
@@ -75,8 +75,7 @@ class PayingClient:
 
     async def complete(self, messages: Sequence[Message]) -> Reply:
         """Ask, or take the stored reply. See ChatClient.complete."""
-        settings = self._settings
-        key = hash_request(self._wire.address, self.model, messages, settings.temperature, settings.max_output_tokens)
+        key = identify_request(self._settings, self._wire.address, messages)
         if stored := self._ledger.store.find(key):
             return read_stored(stored)
         # The call is a task of its own: identical requests share it, and whoever gives up waiting does not lose a

@@ -24,6 +24,7 @@ from drp.chat.base import FinishReason, Message
 from drp.chat.offsets import Offsets
 from drp.errors import InputError
 from drp.records import Record, Usage
+from drp.settings import TeacherSettings
 
 
 class StoredReply(Record):
@@ -57,6 +58,11 @@ def hash_request(
         sha.update(b"%d:" % len(data))  # with its length, no part can pass for the end of the one before
         sha.update(data)
     return sha.hexdigest()
+
+
+def identify_request(settings: TeacherSettings, address: str, messages: Sequence[Message]) -> str:
+    """The hash of what `settings` ask at `address`: the same in every mode, so that each finds the others' replies."""
+    return hash_request(address, settings.model or "", messages, settings.temperature, settings.max_output_tokens)
 
 
 class ReplyStore:

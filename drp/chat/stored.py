@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from drp.chat.base import Message, Reply
 from drp.chat.ledger import read_stored
-from drp.chat.store import ReplyStore, hash_request
+from drp.chat.store import ReplyStore, identify_request
 from drp.errors import RecordError
 from drp.settings import TeacherSettings
 
@@ -21,8 +21,7 @@ class StoredClient:
 
     async def complete(self, messages: Sequence[Message]) -> Reply:
         """The stored reply. Raises RecordError where there is none."""
-        settings = self._settings
-        key = hash_request(self._address, self.model, messages, settings.temperature, settings.max_output_tokens)
+        key = identify_request(self._settings, self._address, messages)
         stored = self._store.find(key)
         if stored is None:
             message = f"{self._store.path} has no reply to this request; run without --reparse to ask for it"

@@ -14,7 +14,7 @@ from drp.chat.base import Message, Reply
 from drp.chat.batch.journal import read_batches
 from drp.chat.factory import find_address
 from drp.chat.prices import find_price
-from drp.chat.store import hash_request
+from drp.chat.store import identify_request
 from drp.estimation.lines import Bill, Line, allow_for_reasks
 from drp.progress import write_dollars
 from drp.prompts import Prompts
@@ -61,9 +61,7 @@ class Stored:
     def has(self, ask: Ask) -> bool:
         if not self._keys:
             return False
-        settings, messages = self._settings, [Message("user", ask.prompt)]
-        arguments = (settings.model or "", messages, settings.temperature, settings.max_output_tokens)
-        return hash_request(self._address, *arguments) in self._keys
+        return identify_request(self._settings, self._address, [Message("user", ask.prompt)]) in self._keys
 
     @cached_property
     def _address(self) -> str:

@@ -16,7 +16,7 @@ from drp.chat.batch.files import Draft
 from drp.chat.batch.journal import Batch
 from drp.chat.batch.queue import Queue, Request
 from drp.chat.ledger import read_stored
-from drp.chat.store import StoredReply, hash_request
+from drp.chat.store import StoredReply, identify_request
 from drp.chat.wire import TransientError
 from drp.errors import DrpError, RecordError, UserError
 from drp.progress import say
@@ -51,8 +51,7 @@ class BatchClient:
 
     async def complete(self, messages: Sequence[Message]) -> Reply:
         """Ask, or take the stored reply. See ChatClient.complete."""
-        settings = self._settings
-        key = hash_request(self._wire.address, self.model, messages, settings.temperature, settings.max_output_tokens)
+        key = identify_request(self._settings, self._wire.address, messages)
         self._work = self._work or asyncio.create_task(self._run())
         if stored := self._ledger.store.find(key):
             return read_stored(stored)

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from drp.samplers.installation import BREAKING_PACKAGES, INSTALL_CPU, INSTALL_GPU
+from drp.student.sampler import BREAKING_PACKAGES, INSTALL_CPU, INSTALL_GPU
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from drp.artifacts import write_atomically
+from drp.config.sections import SourceSettings
 from drp.errors import DrpError
 from drp.problems import BENCHMARKS, load_problems
 from drp.records import Failure
-from drp.settings import SourceSettings
+from drp.runs.jsonl import write_atomically
 
 OUTPUT_DIR = Path(__file__).parents[1] / "data" / "benchmarks"
 

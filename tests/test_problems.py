@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from drp.config.sections import Columns, SourceSettings
 from drp.errors import InputError
 from drp.problems import load_problems
 from drp.records import Failure, Problem
-from drp.settings import Columns, SourceSettings
 
 ROWS = [{"question": f"What is {n} + 1?", "answer": f"Add one.\n#### {n + 1}"} for n in range(20)]
 

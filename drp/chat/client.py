@@ -8,16 +8,13 @@ from dataclasses import dataclass
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
 from tenacity.wait import wait_exponential_jitter
 
-from drp.chat.base import Message, Reply
-from drp.chat.ledger import Ledger, read_stored
-from drp.chat.limits import Limits
-from drp.chat.prices import Price
-from drp.chat.store import ReplyStore, StoredReply, identify_request
-from drp.chat.wire import Answer, TransientError, Wire, count_roughly
+from drp.chat.limits import Limits, Price
+from drp.chat.store import Ledger, ReplyStore, StoredReply, identify_request, read_stored
+from drp.chat.wire import Answer, Message, Reply, TransientError, Wire, count_roughly
+from drp.config.sections import TeacherSettings
 from drp.errors import DrpError, RecordError, UserError
-from drp.progress import say
 from drp.records import Usage
-from drp.settings import TeacherSettings
+from drp.runs.progress import say
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from drp.chat.client import Backoff, PayingClient
-from drp.chat.ledger import Ledger
-from drp.chat.prices import Price, find_price
-from drp.chat.store import ReplyStore
-from drp.chat.stored import StoredClient
+from drp.chat.limits import Price, find_price
+from drp.chat.store import Ledger, ReplyStore, StoredClient
 from drp.chat.wire import Key, Wire
+from drp.config.sections import TeacherSettings
 from drp.errors import ConfigError, UserError
-from drp.progress import say
-from drp.settings import TeacherSettings
+from drp.runs.progress import say
 
 if TYPE_CHECKING:
     from drp.chat.batch.client import BatchClient

@@ -10,9 +10,8 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn
 
-from drp.chat.base import FinishReason, Message
-from drp.chat.wire import Answer, Key, TransientError, count_roughly, find_text, raise_for_status
-from drp.settings import TeacherSettings
+from drp.chat.wire import Answer, FinishReason, Key, Message, TransientError, count_roughly, find_text, raise_for_status
+from drp.config.sections import TeacherSettings
 
 _ADDRESS = "https://generativelanguage.googleapis.com"
 _ROLES = {"user": "user", "assistant": "model"}

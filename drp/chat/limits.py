@@ -12,7 +12,107 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from drp.chat.wire import read_duration
-from drp.progress import say
+from drp.config.sections import Prices, TeacherSettings
+from drp.errors import UserError
+from drp.runs.progress import say
+
+
+class CostCapReached(UserError):
+    """The next call might cost more than `teacher.max_cost_usd` leaves. All replies are kept."""
+
+
+class Budget:
+    """spent_usd: dollars spent so far, earlier runs in this directory included. place: the section that has the cap."""
+
+    def __init__(self, cap_usd: float | None, spent_usd: float, place: str = "teacher") -> None:
+        self.cap_usd, self.spent_usd, self._place = cap_usd, spent_usd, place
+        self._reserved: list[float] = []
+        self._settled = asyncio.Event()
+
+    @asynccontextmanager
+    async def reserve(self, worst_usd: float) -> AsyncIterator[None]:
+        """Hold the worst case of one call while it is in flight. Raises CostCapReached where it can't fit any more."""
+        if self.cap_usd is None:
+            yield
+            return
+        while not self.fits(worst_usd):
+            self.check(worst_usd)
+            await self._settled.wait()
+        self.hold(worst_usd)
+        try:
+            yield
+        finally:
+            self.release(worst_usd)
+
+    def fits(self, worst_usd: float) -> bool:
+        """Whether a call may be sent now."""
+        return self.cap_usd is None or self.spent_usd + sum(self._reserved) + worst_usd <= self.cap_usd
+
+    def check(self, worst_usd: float) -> None:
+        """Raise CostCapReached where a call does not fit and nothing is in flight that could make room."""
+        if not self._reserved and not self.fits(worst_usd):
+            raise CostCapReached(self._explain(worst_usd))
+
+    def hold(self, worst_usd: float) -> None:
+        self._reserved.append(worst_usd)
+
+    def release(self, worst_usd: float) -> None:
+        self._reserved.remove(worst_usd)
+        self._settled.set()
+        self._settled = asyncio.Event()
+
+    def spend(self, cost_usd: float) -> None:
+        self.spent_usd += cost_usd
+
+    def _explain(self, worst_usd: float) -> str:
+        cap = f"{self._place}.max_cost_usd"
+        return (
+            f"{cap} is {self.cap_usd:g}; ${self.spent_usd:.4f} is spent, and the next call might cost "
+            f"up to ${worst_usd:.4f}. All replies are kept: raise {cap} and run this again to go on."
+        )
+
+
+Price = Callable[[int, int], float]
+"""Input tokens and output tokens of one call in, US dollars out."""
+
+
+def find_price(settings: TeacherSettings) -> Price | None:
+    """The model's price; None where nobody knows it, which is never the same as free.
+
+    At another server (`teacher.base_url`) the list counts only where it knows that server: a local server that serves
+    something under a known name does not cost what the name costs elsewhere.
+    """
+    if settings.provider == "rules":
+        return lambda _input, _output: 0.0
+    price = _use_prices(settings.prices) if settings.prices else _look_up(settings)
+    if price is None or settings.mode == "direct":
+        return price
+    usual, share = price, 1 - settings.batch.discount
+    return lambda n_input, n_output: share * usual(n_input, n_output)
+
+
+def _use_prices(prices: Prices) -> Price:
+    return lambda n_input, n_output: (n_input * prices.input + n_output * prices.output) / 1e6
+
+
+def _look_up(settings: TeacherSettings) -> Price | None:
+    from genai_prices import Usage, calc_price
+
+    model, address = settings.model or "", settings.base_url
+    provider = {"openai": "openai", "gemini": "google"}[settings.provider]
+
+    def price(n_input: int, n_output: int) -> float:
+        usage = Usage(input_tokens=n_input, output_tokens=n_output)
+        if address:
+            return float(calc_price(usage, model, provider_api_url=address).total_price)
+        return float(calc_price(usage, model, provider_id=provider).total_price)
+
+    try:
+        price(1000, 1000)
+    except (LookupError, ValueError):
+        return None
+    return price
+
 
 _LONG_WAIT_S = 60.0
 """A longer wait is told, so that nobody takes it for a hang."""
@@ -184,3 +284,15 @@ def _pace(per_minute: int, clock: Clock) -> Bucket:
     """A bucket that is smooth: what it lets through at once is a quarter of a second's worth, or one call."""
     rate = per_minute / 60
     return Bucket(max(1.0, rate / 4), rate, 1.0, clock)
+
+
+# FOLDED DOC of chat.budget:
+# The cap on dollars: `teacher.max_cost_usd`.
+#
+# Each call sets its worst case aside before it is sent (input tokens on the safe side, output up to the limit) and puts
+# the real cost in its place afterwards. A call that does not fit waits for those in flight, which cost less than was set
+# aside. So near the cap there are fewer and fewer calls at once, and the run ends when the next one alone might pass it.
+#
+
+# FOLDED DOC of chat.prices:
+# What a call costs, in US dollars: the config's `teacher.prices`, else the price list of the package genai-prices.

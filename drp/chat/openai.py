@@ -13,10 +13,19 @@ from urllib.request import getproxies, proxy_bypass
 
 from pydantic_core import to_json
 
-from drp.chat.base import FinishReason, Message
-from drp.chat.wire import Answer, Key, TransientError, count_roughly, find_text, raise_for_status, read_error
+from drp.chat.wire import (
+    Answer,
+    FinishReason,
+    Key,
+    Message,
+    TransientError,
+    count_roughly,
+    find_text,
+    raise_for_status,
+    read_error,
+)
+from drp.config.sections import TeacherSettings
 from drp.errors import UserError
-from drp.settings import TeacherSettings
 
 if TYPE_CHECKING:
     import aiohttp

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from drp.cli import stages, tools  # their import adds the verbs
+from drp.cli import stages, tools
 from drp.cli.options import app
 from drp.cli.stages import INTERRUPTED, PIPELINE
 
@@ -30,8 +30,8 @@ def main() -> NoReturn:
             _exit("interrupted; all finished work is kept, the same command goes on from there", INTERRUPTED)
         sys.exit(status)
     except Exception as error:
-        from drp.artifacts import describe_os_error
         from drp.errors import DrpError
+        from drp.runs.jsonl import describe_os_error
 
         if isinstance(error, DrpError):
             _exit(str(error), error.exit_status)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from drp.settings import Config
-    from drp.stage import RunOptions
+    from drp.config.sections import Config
+    from drp.runs.stage import RunOptions
 
 app = typer.Typer(
     name="drp",
@@ -41,7 +41,7 @@ Reparse = Annotated[
 
 
 def load(path: Path, overrides: list[str] | None) -> "Config":
-    from drp.config import load_config
+    from drp.config.loading import load_config
 
     return load_config(path, overrides or [])
 
@@ -49,6 +49,6 @@ def load(path: Path, overrides: list[str] | None) -> "Config":
 def gather(
     input: Path | None, output: Path | None, limit: int | None, dry: bool, overwrite: bool, reparse: bool = False
 ) -> "RunOptions":
-    from drp.stage import RunOptions
+    from drp.runs.stage import RunOptions
 
     return RunOptions(input, output, limit, dry, overwrite, reparse)

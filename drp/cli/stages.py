@@ -11,15 +11,15 @@ import typer
 from drp.cli.options import ConfigPath, DryRun, Input, Limit, Output, Overrides, Overwrite, Reparse, app, gather, load
 
 if TYPE_CHECKING:
-    from drp.settings import Config
-    from drp.stage import RunOptions
+    from drp.config.sections import Config
+    from drp.runs.stage import RunOptions
 
 INTERRUPTED = 130
 PIPELINE = ("generate", "decompose", "prune", "train", "eval", "report")
 
 
 def _run_stage(module: str, config: "Config", options: "RunOptions") -> None:
-    from drp.config import keeping
+    from drp.config.loading import keeping
 
     with keeping(config, options.dry_run):
         importlib.import_module(f"drp.stages.{module}").run(config, options)

@@ -24,7 +24,7 @@ def import_traces(
     overwrite: Overwrite = False,
 ) -> None:
     """Bring your own traces instead of `generate`: SOURCE -> traces, graded on the way."""
-    from drp.settings import SourceSettings
+    from drp.config.sections import SourceSettings
     from drp.stages import importer
 
     # A hub data set has no suffix of a file, and is not there as a folder.
@@ -72,7 +72,7 @@ def view(
     id: Annotated[str | None, typer.Argument(metavar="[ID]", help="A trace; none: a list of them.")] = None,
 ) -> None:
     """One trace in the terminal: original, steps with skills, actions, pruned."""
-    from drp.viewer import view as render
+    from drp.report.terminal import view as render
 
     typer.echo(render(run, id), nl=False)
 

@@ -17,11 +17,11 @@ from functools import partial
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
-from drp.answers import MAX_ANSWER_CHARS, extract_answer
+from drp.config.sections import GradingSettings
 from drp.errors import DrpError
+from drp.grading.answers import MAX_ANSWER_CHARS, extract_answer
 from drp.grading.forms import canonical, tidy, to_fraction
-from drp.grading.judge import judge_for, prepare
-from drp.settings import GradingSettings
+from drp.grading.worker import judge_for, prepare
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -204,7 +204,7 @@ def _start_pool(n_workers: int, memory_mib: int) -> "_Pool":
     from pebble import ProcessPool
 
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["drp.grading.rehearsal"])
+    context.set_forkserver_preload(["drp.grading.warmup"])
     return ProcessPool(
         max_workers=n_workers,
         max_tasks=_TASKS_A_WORKER,

@@ -7,18 +7,18 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from drp.artifacts import read_records
-from drp.concurrency import map_concurrently
+from drp.config.sections import Config
 from drp.errors import RecordError
-from drp.manifest import Counts
 from drp.records import Decomposition, Failure, Trace
-from drp.rundir import RunDir
-from drp.settings import Config
-from drp.stage import RunOptions, Stage, run_stage
+from drp.runs.concurrency import map_concurrently
+from drp.runs.jsonl import read_records
+from drp.runs.manifest import Counts
+from drp.runs.rundir import RunDir
+from drp.runs.stage import RunOptions, Stage, run_stage
+from drp.student.response import CLOSING
 from drp.teachers.base import Teacher
 from drp.teachers.checks import check_steps
 from drp.teachers.factory import describe_teacher, open_teacher
-from drp.traces import CLOSING
 
 
 def run(config: Config, options: RunOptions = RunOptions()) -> Counts:

@@ -10,19 +10,26 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from drp.artifacts import read_records, scan
+from drp.config.sections import Config
 from drp.errors import ConfigError
-from drp.estimation.lines import Line
-from drp.estimation.machines import estimate_eval, estimate_generate, estimate_train, plan_sampling
-from drp.estimation.responses import Batch, count_lines, make_typical_trace, mean_tokens
-from drp.estimation.table import write_estimate
-from drp.estimation.teaching import Teaching
-from drp.manifest import describe_changes, load_manifest
-from drp.progress import report, show_progress
+from drp.estimate.machines import (
+    Batch,
+    count_lines,
+    estimate_eval,
+    estimate_generate,
+    estimate_train,
+    make_typical_trace,
+    mean_tokens,
+    plan_sampling,
+)
+from drp.estimate.table import Line, write_estimate
+from drp.estimate.teaching import Teaching
 from drp.records import Decomposition, Failure, Trace
-from drp.rundir import RunDir
-from drp.settings import Config
-from drp.stage import RunOptions
+from drp.runs.jsonl import read_records, scan
+from drp.runs.manifest import describe_changes, load_manifest
+from drp.runs.progress import report, show_progress
+from drp.runs.rundir import RunDir
+from drp.runs.stage import RunOptions
 from drp.stages import decompose, prune
 from drp.stages.evaluate import list_models
 

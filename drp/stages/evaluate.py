@@ -8,17 +8,17 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 
+from drp.config.sections import Config, EvalModel
 from drp.errors import ConfigError, InputError
+from drp.evaluation.score import write_summary
 from drp.grading import Grader
 from drp.records import Failure, Sample
-from drp.rollouts import Rollout, draw, read_rollouts, write_problems
-from drp.rundir import RunDir
-from drp.samplers.base import Completion, Sampler
-from drp.samplers.factory import open_sampler
-from drp.scores import write_summary
-from drp.settings import Config, EvalModel
-from drp.stage import RunOptions, Stage, run_stage
-from drp.traces import Tokenizer, load_tokenizer, split_response
+from drp.runs.rundir import RunDir
+from drp.runs.stage import RunOptions, Stage, run_stage
+from drp.student.base import Completion, Sampler
+from drp.student.response import Tokenizer, load_tokenizer, split_response
+from drp.student.rollouts import Rollout, draw, read_rollouts, write_problems
+from drp.student.sampler import open_sampler
 
 
 def run(config: Config, options: RunOptions = RunOptions()) -> None:

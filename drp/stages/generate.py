@@ -6,17 +6,17 @@ Each response is graded and written as it finishes.
 from collections.abc import Iterator
 from contextlib import closing
 
+from drp.config.sections import Config
 from drp.errors import ConfigError
 from drp.grading import Grader
-from drp.manifest import Counts
 from drp.records import Failure, Trace
-from drp.rollouts import Rollout, draw, read_rollouts, write_problems
-from drp.rundir import RunDir
-from drp.samplers.base import Completion
-from drp.samplers.factory import open_sampler
-from drp.settings import Config
-from drp.stage import RunOptions, Stage, run_stage
-from drp.traces import load_tokenizer, split_response
+from drp.runs.manifest import Counts
+from drp.runs.rundir import RunDir
+from drp.runs.stage import RunOptions, Stage, run_stage
+from drp.student.base import Completion
+from drp.student.response import load_tokenizer, split_response
+from drp.student.rollouts import Rollout, draw, read_rollouts, write_problems
+from drp.student.sampler import open_sampler
 
 
 def run(config: Config, options: RunOptions = RunOptions()) -> Counts:

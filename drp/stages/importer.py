@@ -13,15 +13,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from drp.answers import extract_gold
+from drp.config.sections import GradingSettings, SourceSettings
 from drp.errors import InputError
 from drp.grading import Grader
-from drp.manifest import Counts
+from drp.grading.answers import extract_gold
+from drp.problems import Row, read_rows
 from drp.records import Failure, Trace
-from drp.rows import Row, read_rows
-from drp.settings import GradingSettings, SourceSettings
-from drp.stage import RunOptions, Stage, run_stage
-from drp.traces import count_tokens, load_tokenizer, split_response
+from drp.runs.manifest import Counts
+from drp.runs.stage import RunOptions, Stage, run_stage
+from drp.student.response import count_tokens, load_tokenizer, split_response
 
 
 @dataclass(frozen=True)

@@ -8,19 +8,19 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from drp.artifacts import read_records
-from drp.concurrency import call, map_concurrently
+from drp.config.sections import Config
 from drp.errors import RecordError
 from drp.grading import Grader
-from drp.manifest import Counts
 from drp.records import Decomposition, Failure, Omission, Pruning
-from drp.rundir import RunDir
-from drp.settings import Config
-from drp.stage import RunOptions, Stage, run_stage
+from drp.runs.concurrency import call, map_concurrently
+from drp.runs.jsonl import read_records
+from drp.runs.manifest import Counts
+from drp.runs.rundir import RunDir
+from drp.runs.stage import RunOptions, Stage, run_stage
+from drp.student.response import Tokenizer, count_tokens, join_response, load_tokenizer
 from drp.teachers.base import Revision, Teacher
 from drp.teachers.checks import check_revision, is_slow
 from drp.teachers.factory import describe_teacher, open_teacher
-from drp.traces import Tokenizer, count_tokens, join_response, load_tokenizer
 
 
 def run(config: Config, options: RunOptions = RunOptions()) -> Counts:

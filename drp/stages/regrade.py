@@ -15,20 +15,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from drp.artifacts import explain_os_errors, lock, read_record, write_atomically
+from drp.config.sections import Config
 from drp.errors import InputError, UserError
+from drp.evaluation.outcomes import benchmark_files
+from drp.evaluation.score import write_summary
 from drp.grading import Grade, Grader
-from drp.manifest import load_manifest, package_versions
-from drp.progress import Progress, report
 from drp.records import Failure, Sample
-from drp.reporting.escaping import clean
-from drp.rundir import RunDir
-from drp.scores import write_summary
-from drp.scores.outcomes import benchmark_files
-from drp.settings import Config
-from drp.stage import RunOptions
+from drp.report.escaping import clean
+from drp.runs.jsonl import explain_os_errors, lock, read_record, write_atomically
+from drp.runs.manifest import load_manifest, package_versions
+from drp.runs.progress import Progress, report
+from drp.runs.rundir import RunDir
+from drp.runs.stage import RunOptions
 from drp.stages.evaluate import list_models
-from drp.traces import split_response
+from drp.student.response import split_response
 
 SHOWN = 10
 """Changed verdicts that are listed one by one."""

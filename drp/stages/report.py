@@ -11,29 +11,22 @@ side with it. Always written anew; there is nothing to resume.
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from drp.artifacts import explain_os_errors, write_atomically
-from drp.config import apply_overrides, load_config, load_kept_config, write_config
+from drp.config.loading import apply_overrides, load_config, load_kept_config, write_config
+from drp.config.sections import Config
 from drp.errors import InputError
-from drp.progress import report, say
-from drp.reporting.cost import find_student, read_costs
-from drp.reporting.embedding import Embedding
-from drp.reporting.escaping import escape_markdown, write_plainly
-from drp.reporting.figures import figures_of
-from drp.reporting.page import Page, render_page
-from drp.reporting.results import main_table
-from drp.reporting.run import Run, read_run, tell_apart
-from drp.reporting.sections import (
-    build_sections,
-    describe_run,
-    describe_unfinished,
-    make_cards,
-    tables_of,
-    write_headline,
-)
-from drp.reporting.tables import write_latex, write_markdown, write_text
-from drp.rundir import RunDir
-from drp.settings import Config
-from drp.stage import RunOptions
+from drp.report.cost import find_student, read_costs
+from drp.report.embedding import Embedding
+from drp.report.escaping import escape_markdown, write_plainly
+from drp.report.figures import figures_of
+from drp.report.page import Page, render_page
+from drp.report.results import main_table
+from drp.report.run import Run, read_run, tell_apart
+from drp.report.sections import build_sections, describe_run, describe_unfinished, make_cards, tables_of, write_headline
+from drp.report.tables import write_latex, write_markdown, write_text
+from drp.runs.jsonl import explain_os_errors, write_atomically
+from drp.runs.progress import report, say
+from drp.runs.rundir import RunDir
+from drp.runs.stage import RunOptions
 
 
 def run(config: Config, options: RunOptions = RunOptions(), others: Sequence[Path] = ()) -> Path:

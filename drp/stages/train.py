@@ -19,16 +19,15 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from drp.artifacts import Appender, explain_os_errors, lock, read_records, scan, write_atomically
+from drp.config.sections import Config
 from drp.errors import InputError
-from drp.manifest import InputDigest, Manifest, check_input, check_unchanged, load_manifest, now, package_versions
-from drp.progress import report, say
 from drp.records import Failure
-from drp.rundir import RunDir
-from drp.settings import Config
-from drp.stage import RunOptions, waits_for
-from drp.tally import check_failures, failures_path
-from drp.traces import Tokenizer, load_tokenizer
+from drp.runs.jsonl import Appender, explain_os_errors, lock, read_records, scan, write_atomically
+from drp.runs.manifest import InputDigest, Manifest, check_input, check_unchanged, load_manifest, now, package_versions
+from drp.runs.progress import report, say
+from drp.runs.rundir import RunDir
+from drp.runs.stage import RunOptions, check_failures, failures_path, waits_for
+from drp.student.response import Tokenizer, load_tokenizer
 
 if TYPE_CHECKING:
     from drp.training.examples import Selection
@@ -101,8 +100,7 @@ def preview(config: Config, options: RunOptions = RunOptions()) -> "Preflight":
 
 
 def _inspect(config: Config, selection: "Selection", tokenizer: Tokenizer) -> "Preflight":
-    from drp.training.memory import forecast
-    from drp.training.preflight import inspect_examples
+    from drp.training.preflight import forecast, inspect_examples
 
     shown = inspect_examples(selection, tokenizer, config.train)
     return shown.model_copy(update={"memory": forecast(config, selection)})
@@ -198,8 +196,7 @@ def _finish(config: Config, options: RunOptions, manifest: Manifest, folder: "Tr
 def _train(config: Config, options: RunOptions, manifest: Manifest, folder: "TrainDir") -> "TrainSummary":
     from drp.training.checkpoints import remove_checkpoints
     from drp.training.examples import write_examples
-    from drp.training.journal import read_log
-    from drp.training.summary import summarize
+    from drp.training.summary import read_log, summarize
 
     selection, tokenizer = _select(config, options)
     say(_inspect(config, selection, tokenizer).render())

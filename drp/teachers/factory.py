@@ -3,13 +3,13 @@
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from drp.rundir import RunDir
-from drp.settings import Config
+from drp.config.sections import Config
+from drp.runs.rundir import RunDir
 from drp.teachers.base import Teacher
 
 if TYPE_CHECKING:
     from drp.grading import Grader
-    from drp.traces import Tokenizer
+    from drp.student.response import Tokenizer
 
 Task = Literal["decompose", "prune"]
 
@@ -18,8 +18,8 @@ def describe_teacher(config: Config, task: Task) -> dict[str, Any]:
     """What a fingerprint holds of the teacher: its settings, and the hashes of the prompts that `task` uses."""
     if config.teacher.provider == "rules":
         return {"provider": "rules"}
-    from drp.prompts import Prompts
-    from drp.teachers.llm import prompt_names
+    from drp.teachers.llm.prompts import Prompts
+    from drp.teachers.llm.teacher import prompt_names
 
     names = prompt_names(task, config.teacher, config.decompose.method)
     return {**config.teacher.identity(), "prompts": Prompts.load(config.teacher.prompts_dir).hashes(names)}
@@ -40,14 +40,14 @@ def open_teacher(
     Raises UserError where the provider's key is missing.
     """
     if config.teacher.provider == "rules":
-        from drp.teachers.rules import RulesTeacher
+        from drp.teachers.rules.teacher import RulesTeacher
 
         return RulesTeacher(config.decompose.method)
     from drp.chat.factory import open_client, open_stored
     from drp.chat.store import ReplyStore
-    from drp.prompts import Prompts
-    from drp.teachers.llm import LLMTeacher
-    from drp.traces import count_tokens
+    from drp.student.response import count_tokens
+    from drp.teachers.llm.prompts import Prompts
+    from drp.teachers.llm.teacher import LLMTeacher
 
     store = ReplyStore(RunDir(config.run_dir).replies, task)
     return LLMTeacher(

@@ -16,18 +16,18 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-from drp.chat.base import ChatClient
 from drp.chat.factory import open_client, open_stored
 from drp.chat.store import ReplyStore
+from drp.chat.wire import ChatClient
+from drp.config.sections import Config, TeacherSettings
 from drp.errors import ConfigError
-from drp.prompts import Prompts
 from drp.records import Step, Usage, Verdict
-from drp.rundir import RunDir
-from drp.settings import Config, TeacherSettings
+from drp.runs.rundir import RunDir
+from drp.student.response import CLOSING
 from drp.teachers.checks import excerpt
-from drp.teachers.dialogue import Dialogue, TooLong
-from drp.teachers.replies.formats import BadReply, strip_fence
-from drp.traces import CLOSING
+from drp.teachers.llm.dialogue import Dialogue, TooLong
+from drp.teachers.llm.prompts import Prompts
+from drp.teachers.llm.reply import BadReply, strip_fence
 
 Name = Literal["a", "b"]
 Position = Literal["first", "second", "same"]

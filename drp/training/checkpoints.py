@@ -4,8 +4,8 @@ import json
 import shutil
 from pathlib import Path
 
-from drp.artifacts import explain_os_errors
 from drp.errors import InputError
+from drp.runs.jsonl import explain_os_errors
 
 # What the Trainer writes last; a checkpoint without it was torn by a kill.
 STATE = "trainer_state.json"

@@ -18,12 +18,12 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
-from drp.artifacts import Appender, write_atomically
+from drp.config.sections import TrainSettings
 from drp.errors import InputError
-from drp.manifest import Counts
 from drp.records import Failure, Record
-from drp.settings import TrainSettings
-from drp.traces import Tokenizer, prompt_ids, response_text
+from drp.runs.jsonl import Appender, write_atomically
+from drp.runs.manifest import Counts
+from drp.student.response import Tokenizer, prompt_ids, response_text
 
 IGNORED = -100
 """The label of a token without loss; what torch's cross entropy ignores."""

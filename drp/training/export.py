@@ -13,10 +13,10 @@ from typing import Any
 from safetensors import SafetensorError
 from torch import Tensor
 
-from drp.artifacts import explain_os_errors
+from drp.config.sections import StudentSettings
 from drp.errors import DrpError, InputError
-from drp.settings import StudentSettings
-from drp.traces import Tokenizer, load_tokenizer
+from drp.runs.jsonl import explain_os_errors
+from drp.student.response import Tokenizer, load_tokenizer
 from drp.training.examples import Example, encode
 from drp.training.student import load_student
 

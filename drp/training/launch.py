@@ -11,8 +11,8 @@ import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from drp.config.sections import TrainSettings
 from drp.errors import ConfigError, DrpError
-from drp.settings import TrainSettings
 
 T = TypeVar("T")
 

@@ -9,29 +9,19 @@ from typing import Any
 import torch
 from transformers.utils.logging import disable_progress_bar
 
-from drp.artifacts import Appender
+from drp.config.sections import Config
 from drp.errors import InputError
-from drp.progress import say
-from drp.settings import Config
-from drp.traces import Tokenizer
-from drp.training import attention
-from drp.training.arguments import build_arguments
-from drp.training.callbacks import CheckpointBest, GracefulStop, StepBar
+from drp.runs.jsonl import Appender
+from drp.runs.progress import say
+from drp.student.response import Tokenizer
+from drp.training import batches as attention
 from drp.training.checkpoints import find_checkpoint, is_sharded
 from drp.training.examples import Selection
-from drp.training.export import (
-    check_export,
-    explain_write_errors,
-    merge_adapter,
-    put_back,
-    save_adapter,
-    save_merged,
-)
-from drp.training.journal import rewind_log
+from drp.training.export import check_export, explain_write_errors, merge_adapter, put_back, save_adapter, save_merged
 from drp.training.launch import count_processes, join, leads, share
 from drp.training.student import add_adapter, choose_precision, prepare_weights
-from drp.training.summary import Setup, TrainDir, Trained, measure_peaks
-from drp.training.trainer import ResponseTrainer
+from drp.training.summary import Setup, TrainDir, Trained, measure_peaks, rewind_log
+from drp.training.trainer import CheckpointBest, GracefulStop, ResponseTrainer, StepBar, build_arguments
 
 Weights = dict[str, torch.Tensor]
 

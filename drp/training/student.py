@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, set_seed
 
+from drp.config.sections import Config, LoraSettings, StudentSettings, TrainSettings
 from drp.errors import ConfigError, InputError, MissingExtra
-from drp.settings import Config, LoraSettings, StudentSettings, TrainSettings
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32, "stored": "auto"}
 

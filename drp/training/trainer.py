@@ -5,19 +5,24 @@ micro-batches and processes.
 """
 
 import math
+import signal
 import sys
+import threading
 import time
 from pathlib import Path
-from typing import Any
+from types import FrameType, TracebackType
+from typing import Any, Self
 
 import torch
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin, gather_object
 from torch import Tensor
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from tqdm import tqdm
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from drp.artifacts import Appender
+from drp.config.sections import TrainSettings
 from drp.errors import DrpError
+from drp.runs.jsonl import Appender
 from drp.training.batches import (
     FILLER,
     Batch,
@@ -30,7 +35,139 @@ from drp.training.batches import (
 )
 from drp.training.checkpoints import get_checkpoint
 from drp.training.examples import Example
-from drp.training.journal import LogLine
+from drp.training.launch import count_processes, is_launched
+from drp.training.summary import LogLine
+
+SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
+
+
+def build_arguments(
+    settings: TrainSettings, folder: Path, seed: int, *, precision: str, validate: bool, resumed: bool
+) -> TrainingArguments:
+    """The Trainer's arguments; checkpoints go to `folder`."""
+    n = count_processes(settings)
+    sharded = settings.strategy == "fsdp"
+    return TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=settings.epochs,
+        per_device_train_batch_size=settings.batch_size,
+        per_device_eval_batch_size=settings.batch_size,
+        gradient_accumulation_steps=settings.gradient_accumulation // n,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=SCHEDULES[settings.schedule],
+        warmup_steps=settings.warmup_ratio,
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        bf16=precision == "bf16",
+        fp16=precision == "fp16",
+        gradient_checkpointing=settings.gradient_checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False},
+        fsdp=sharded or None,  # type: ignore[arg-type]  # True is what it wants since 5.0
+        # Checkpoints of parts can be read by another number of processes, and hold no frozen weights.
+        fsdp_config={"state_dict_type": "SHARDED_STATE_DICT"} if sharded else None,
+        use_cpu=not torch.accelerator.is_available(),
+        ddp_find_unused_parameters=False,
+        use_liger_kernel=settings.liger,
+        liger_kernel_config={"cross_entropy": False, "fused_linear_cross_entropy": False},
+        eval_strategy="steps" if validate else "no",
+        eval_steps=settings.eval_steps,
+        eval_on_start=validate and not resumed,
+        save_strategy="steps",
+        save_steps=settings.checkpoint_steps,
+        save_total_limit=2,
+        metric_for_best_model="loss" if validate and settings.keep == "best" else None,
+        log_level="error",  # its remarks on its own files help nobody
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        disable_tqdm=True,
+        report_to="none",
+        remove_unused_columns=False,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        seed=seed,
+    )
+
+
+class StepBar(TrainerCallback):
+    """Optimizer steps done, rate, time left and the loss, on stderr."""
+
+    bar: Any = None
+
+    def on_train_begin(self, *event: Any, **_: Any) -> None:
+        _, state, _ = event
+        interval = 0.1 if sys.stderr.isatty() else 15.0
+        self.bar = tqdm(
+            total=state.max_steps,
+            initial=state.global_step,
+            desc="train",
+            unit="step",
+            file=sys.stderr,
+            mininterval=interval,
+            dynamic_ncols=True,
+            disable=not state.is_world_process_zero,
+        )
+
+    def on_log(self, *event: Any, **given: Any) -> None:
+        _, state, _ = event
+        logs = given["logs"]
+        if "loss" in logs and self.bar is not None:
+            self.bar.set_postfix({"loss": f"{logs['loss']:.4f}"}, refresh=False)
+            self.bar.update(state.global_step - self.bar.n)
+
+    def on_train_end(self, *_: Any, **__: Any) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+
+class CheckpointBest(TrainerCallback):
+    """A checkpoint wherever the validation loss is lower than ever before. The Trainer compares them (`best_metric`)
+    and spares the best from rotation, but saves at fixed steps only."""
+
+    def on_evaluate(self, *event: Any, **given: Any) -> None:
+        _, state, control = event
+        if state.best_metric is None or given["metrics"]["eval_loss"] < state.best_metric:
+            control.should_save = True
+
+
+SAME_SIGNAL_S = 2.0
+"""A launcher passes on the signal that the terminal has already sent: within this time it is one and the same."""
+
+
+class GracefulStop(TrainerCallback):
+    """The first Ctrl-C or SIGTERM (a cluster's notice) ends training after the step at hand, with a checkpoint; a
+    second one at once. One process that is asked stops all of them after the same step. `with` it, then look at
+    `asked`."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._asked_at = 0.0
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():  # Python allows it nowhere else
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._ask)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _ask(self, _number: int, _frame: FrameType | None) -> None:
+        if self.asked and (not is_launched() or time.monotonic() - self._asked_at > SAME_SIGNAL_S):
+            raise KeyboardInterrupt
+        self.asked, self._asked_at = True, time.monotonic()
+
+    def on_step_end(self, *event: Any, **_: Any) -> None:
+        arguments, _, control = event
+        if arguments.world_size > 1:
+            asked = torch.tensor(int(self.asked), device=arguments.device)
+            torch.distributed.all_reduce(asked, torch.distributed.ReduceOp.MAX)
+            self.asked = bool(asked)
+        if self.asked:
+            control.should_save = control.should_training_stop = True
 
 
 class EpochOrder(TrainerCallback):
@@ -213,3 +350,10 @@ class ResponseTrainer(Trainer):
             f"train: the loss of step {self._step} is {loss}, in the micro-batch of the records {names}; look at them "
             "in sft.jsonl, lower train.learning_rate, or use train.precision=fp32"
         )
+
+
+# FOLDED DOC of training.arguments:
+# The configuration as transformers' Trainer wants it.
+
+# FOLDED DOC of training.callbacks:
+# What happens beside the optimizer steps: a progress bar, checkpoints of the best weights, and a graceful stop.

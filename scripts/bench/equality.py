@@ -63,7 +63,7 @@ def read_arguments() -> argparse.Namespace:
 
 
 def read_prompts(path: Path, adapter: Path) -> Iterator[list[int]]:
-    from drp.traces import load_tokenizer, prompt_ids
+    from drp.student.response import load_tokenizer, prompt_ids
 
     tokenizer = load_tokenizer(str(adapter))
     with path.open(encoding="utf-8") as lines:
@@ -115,7 +115,7 @@ def draw_apart(model: str, adapter: str | None, prompts: Rows, max_new_tokens: i
 
 
 def draw(model: str, adapter: str | None, prompts: Rows, max_new_tokens: int) -> Rows:
-    from drp.samplers.installation import set_environment
+    from drp.student.sampler import set_environment
 
     set_environment()
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")

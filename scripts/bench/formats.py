@@ -22,17 +22,17 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from drp.artifacts import read_records  # noqa: E402
-from drp.chat.base import Message, Reply  # noqa: E402
-from drp.chat.prices import find_price  # noqa: E402
-from drp.errors import RecordError  # noqa: E402
-from drp.grading import Grader  # noqa: E402
-from drp.prompts import Prompts  # noqa: E402
-from drp.records import Decomposition, Failure, Trace, Usage  # noqa: E402
-from drp.settings import GradingSettings, TeacherSettings  # noqa: E402
-from drp.stages.decompose import reason_to_leave_out  # noqa: E402
-from drp.teachers.llm import LLMTeacher  # noqa: E402
-from tests.teachers import competent  # noqa: E402
+from drp.chat.limits import find_price
+from drp.chat.wire import Message, Reply
+from drp.config.sections import GradingSettings, TeacherSettings
+from drp.errors import RecordError
+from drp.grading import Grader
+from drp.records import Decomposition, Failure, Trace, Usage
+from drp.runs.jsonl import read_records
+from drp.stages.decompose import reason_to_leave_out
+from drp.teachers.llm.prompts import Prompts
+from drp.teachers.llm.teacher import LLMTeacher
+from tests.teachers import competent
 
 CLAIM = (
     "on real traces `spans` decomposes with at most a fifth of the output tokens of `text`, and the whole teacher bill "
@@ -114,7 +114,7 @@ def load_counter(folder: str | None) -> Count:
     """Tokens of a text: of a model's own tokenizer, else of GPT-4o's, whose vocabulary `bpe_openai` brings along and
     tiktoken fetches from the net."""
     if folder:
-        from drp.traces import count_tokens, load_tokenizer
+        from drp.student.response import count_tokens, load_tokenizer
 
         tokenizer = load_tokenizer(folder)
         return lambda text: count_tokens(tokenizer, text)

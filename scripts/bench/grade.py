@@ -20,10 +20,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from drp.answers import extract_gold
+from drp.config.sections import GradingSettings
 from drp.grading import Grader
-from drp.settings import GradingSettings
-from drp.traces import split_response
+from drp.grading.answers import extract_gold
+from drp.student.response import split_response
 
 Item = tuple[int, str, str]
 GOAL = 1.6

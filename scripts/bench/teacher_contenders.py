@@ -23,10 +23,10 @@ QUESTION = "Split this reasoning into steps. " + "We have 3 apples and 4 pears, 
 
 
 def run_ours(url: str, n_calls: int, in_flight: int) -> dict[str, float]:
-    from drp.chat.base import Message
     from drp.chat.factory import open_client
     from drp.chat.store import ReplyStore
-    from drp.settings import Prices, TeacherSettings
+    from drp.chat.wire import Message
+    from drp.config.sections import Prices, TeacherSettings
 
     settings = TeacherSettings(
         provider="openai", model="m", base_url=url, concurrency=in_flight, prices=Prices(input=2.5, output=10)
@@ -107,7 +107,7 @@ def run_stages(url: str, n_calls: int, in_flight: int) -> dict[str, dict[str, fl
     """Seconds from the first call to the last record written: replies read, checked, and records on disk."""
     from memory import write_run
 
-    from drp.config import load_config
+    from drp.config.loading import load_config
     from drp.stages import decompose, prune
 
     overrides = [f"teacher.concurrency={in_flight}", "teacher.format=text"]

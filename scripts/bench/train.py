@@ -119,8 +119,8 @@ def describe(contender: str, result: Result) -> str:
 def prepare(load: Load, student: str, folder: Path) -> None:
     """Write sft.jsonl and the settings that all contenders read."""
     sys.path.insert(0, str(ROOT))
-    from drp.settings import TrainSettings
-    from drp.traces import load_tokenizer
+    from drp.config.sections import TrainSettings
+    from drp.student.response import load_tokenizer
     from drp.training.examples import Source, select_examples, write_examples
 
     rows = [json.loads(line) for path in load.sources for line in path.read_text().splitlines()]

@@ -43,8 +43,8 @@ def read_rows(folder: Path, split: str) -> Iterator[dict[str, Any]]:
 def train_ours(folder: Path, recipe: dict[str, Any]) -> Figures:
     """The stage as users run it; its seconds hold the checkpoint after the last step too."""
     sys.path.insert(0, str(ROOT))
-    from drp.settings import Config
-    from drp.stage import RunOptions
+    from drp.config.sections import Config
+    from drp.runs.stage import RunOptions
     from drp.stages import train
 
     run_dir = folder / "ours"

@@ -20,8 +20,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 
+from drp.config.sections import GradingSettings
 from drp.grading import Grade, Grader
-from drp.settings import GradingSettings
 
 START_UP_S = 30.0
 """What a worker may take to start, on a machine that may be busy."""

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from drp.chat.base import Reply
 from drp.chat.batch.journal import Batch, read_batches
-from drp.settings import BatchSettings
+from drp.chat.wire import Reply
+from drp.config.sections import BatchSettings
 from tests.chat.conftest import Outcome, ask, open_teacher
 from tests.loopback import LoopbackServer
 

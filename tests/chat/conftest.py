@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from drp.chat.base import Message, Reply
 from drp.chat.client import Backoff, PayingClient
 from drp.chat.factory import open_client
 from drp.chat.store import ReplyStore
-from drp.settings import Prices, TeacherSettings
+from drp.chat.wire import Message, Reply
+from drp.config.sections import Prices, TeacherSettings
 from tests.loopback import LoopbackServer
 
 KEY = "sk-loopback-0123456789"

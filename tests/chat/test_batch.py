@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from drp.chat.base import Message, Reply
 from drp.chat.batch.journal import Journal
-from drp.chat.budget import CostCapReached
+from drp.chat.limits import CostCapReached
 from drp.chat.store import hash_request
+from drp.chat.wire import Message, Reply
 from drp.errors import RecordError, UserError
 from tests.chat.batches import ANSWERS, QUESTIONS, ask_in_batches, read_journal, texts
 from tests.chat.conftest import PRICES, ask, echo, open_teacher
@@ -113,7 +113,7 @@ def test_what_is_under_way_is_told_when_a_run_ends_early(path: Path, capsys: pyt
         await client.close()  # type: ignore[attr-defined]
 
     with LoopbackServer(echo, plans=[BatchPlan(n_looks=10**6)]) as server:
-        from drp.settings import BatchSettings
+        from drp.config.sections import BatchSettings
 
         batch = BatchSettings(quiet_s=0.05, poll_s=0.02)
         asyncio.run(interrupt(lambda: open_teacher(server, path, mode="batch", batch=batch)))

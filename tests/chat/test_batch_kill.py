@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from drp.chat.base import Reply
 from drp.chat.client import Backoff
+from drp.chat.wire import Reply
 from tests.chat.batches import ask_in_batches, read_journal
 from tests.chat.conftest import QUICK, echo, read_store
 from tests.loopback import BatchPlan, Fault, LoopbackServer, faults

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from drp.chat.base import Reply
-from drp.chat.budget import Budget, CostCapReached
+from drp.chat.limits import Budget, CostCapReached
+from drp.chat.wire import Reply
 from tests.chat.conftest import PRICES, ask, open_teacher
 from tests.loopback import LoopbackServer
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from drp.chat.base import Message, Reply
+from drp.chat.wire import Message, Reply
 from tests.chat.conftest import ask, ask_one, echo, open_teacher, read_store
 from tests.loopback import LoopbackServer
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from drp.chat.base import Reply
+from drp.chat.wire import Reply
 from drp.errors import RecordError, UserError
 from tests.chat.conftest import KEY, ask, ask_one, echo, open_teacher, read_store
 from tests.loopback import Fault, LoopbackServer, always, chance, faults

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from drp.chat.base import Reply
+from drp.chat.wire import Reply
 from tests.chat.conftest import ask, open_teacher
 from tests.loopback import LoopbackServer
 

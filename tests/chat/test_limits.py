@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from drp.chat.base import Reply
 from drp.chat.limits import Limits, Window
+from drp.chat.wire import Reply
 from tests.chat.conftest import ask, open_teacher
 from tests.loopback import LoopbackServer, faults
 

@@ -1,7 +1,7 @@
 import random
 import sys
 
-from drp.chat.offsets import Offsets
+from drp.chat.store import Offsets
 
 
 def test_it_finds_what_a_dictionary_finds() -> None:

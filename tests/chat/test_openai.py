@@ -5,11 +5,10 @@ from typing import Any
 
 import pytest
 
-from drp.chat.base import Message
 from drp.chat.openai import OpenAIWire, read_answer
-from drp.chat.wire import Answer, Key
+from drp.chat.wire import Answer, Key, Message
+from drp.config.sections import TeacherSettings
 from drp.errors import UserError
-from drp.settings import TeacherSettings
 from tests.chat.conftest import ask_one
 from tests.loopback import LoopbackServer
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from drp.chat.factory import open_client
-from drp.chat.prices import find_price
+from drp.chat.limits import find_price
 from drp.chat.store import ReplyStore
+from drp.config.sections import Prices, TeacherSettings
 from drp.errors import UserError
-from drp.settings import Prices, TeacherSettings
 
 
 def price_of(**settings: object) -> float | None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from drp.chat.base import Message
 from drp.chat.store import ReplyStore, StoredReply, hash_request
+from drp.chat.wire import Message
 from drp.errors import InputError
 from drp.records import Usage
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from drp.chat.base import Message, Reply
 from drp.chat.factory import open_stored
 from drp.chat.store import ReplyStore, StoredReply
+from drp.chat.wire import Message, Reply
+from drp.config.sections import TeacherSettings
 from drp.errors import RecordError
 from drp.records import Usage
-from drp.settings import TeacherSettings
 from tests.chat.conftest import PRICES, ask, echo, open_teacher, read_store
 from tests.loopback import LoopbackServer
 

@@ -4,8 +4,16 @@ from datetime import UTC, datetime
 
 import pytest
 
-from drp.chat.base import Message
-from drp.chat.wire import Key, count_roughly, find_text, read_duration, read_error, read_retry_after, read_retry_delay
+from drp.chat.wire import (
+    Key,
+    Message,
+    count_roughly,
+    find_text,
+    read_duration,
+    read_error,
+    read_retry_after,
+    read_retry_delay,
+)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,9 @@ async def main() -> None:
     parser.add_argument("--port", type=int, default=0, help="0: any free one")
     parser.add_argument("--latency", type=float, default=0.5, help="seconds before each answer")
     parser.add_argument("--tokens", type=int, default=300, help="length of each answer, in tokens of four characters")
-    parser.add_argument("--competent", action="store_true", help="answer the prompts of `drp.prompts` in earnest")
+    parser.add_argument(
+        "--competent", action="store_true", help="answer the prompts of `drp.teachers.llm.prompts` in earnest"
+    )
     parser.add_argument("--looks", type=int, default=3, help="how often a batch is looked at before it ends")
     args = parser.parse_args()
     text = ("So 12 + 30 = 42. " * (args.tokens * 4 // 16))[: args.tokens * 4]

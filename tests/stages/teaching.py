@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from drp.chat.base import Message
 from drp.chat.client import Backoff
 from drp.chat.store import hash_request
+from drp.chat.wire import Message
+from drp.config.sections import Config
 from drp.errors import DrpError
-from drp.manifest import Counts, Manifest, load_manifest
-from drp.settings import Config
+from drp.runs.manifest import Counts, Manifest, load_manifest
 from drp.stages import decompose, prune
 from tests.conftest import REPOSITORY, read_lines, trace
 from tests.loopback import LoopbackServer, Request

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from drp.config import load_config
-from drp.estimation.lines import Line
-from drp.estimation.responses import SIZES
-from drp.manifest import load_manifest
+from drp.config.loading import load_config
+from drp.estimate.machines import SIZES
+from drp.estimate.table import Line
 from drp.problems import BENCHMARKS
+from drp.runs.manifest import load_manifest
 from drp.stages import estimate
-from drp.teachers.replies.division import foresee_tokens
+from drp.teachers.llm.division import foresee_tokens
 from tests.conftest import REPOSITORY, Ended, trace
 from tests.loopback import LoopbackServer
 from tests.teachers import competent

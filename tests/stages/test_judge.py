@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from drp.manifest import load_manifest
+from drp.runs.manifest import load_manifest
 from tests.conftest import Ended, read_lines
 from tests.loopback import LoopbackServer
 from tests.stages.judging import ORDERS, count_steps, cut, paragraphs, prefer_fewer, sentences

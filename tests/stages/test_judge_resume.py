@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from drp.stages.pairs import Pair, read_pairs
+from drp.stages.judge import Pair, read_pairs
 from tests.conftest import REPOSITORY, THINKING, read_lines
 from tests.loopback import LoopbackServer
 from tests.stages.judging import ORDERS, cut, paragraphs, prefer_fewer, sentences

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from drp.settings import Config
+from drp.config.sections import Config
 from tests.conftest import REPOSITORY
 from tests.loopback import LoopbackServer, chance, faults
 from tests.stages import mistakes, teaching

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from drp.manifest import Manifest, load_manifest
-from drp.teachers.replies import spans
+from drp.runs.manifest import Manifest, load_manifest
+from drp.teachers.llm import spans
 from tests.conftest import REPOSITORY, Ended, read_lines, trace
 from tests.loopback import LoopbackServer
 from tests.loopback.faults import CONTENT_FILTER, TOO_LONG

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
+from drp.config.sections import Config
 from drp.errors import ConfigError, DrpError, InputError, TooManyFailures
-from drp.settings import Config
-from drp.stage import RunOptions
+from drp.runs.stage import RunOptions
 from drp.stages import train
 from drp.training.summary import TrainSummary
 from tests.training.runs import prepare, read_adapter, read_log, run

@@ -6,7 +6,7 @@ import pytest
 
 from drp.records import Step
 from drp.teachers.judge import find_winner, read_reply, show_steps
-from drp.teachers.replies.formats import BadReply
+from drp.teachers.llm.reply import BadReply
 
 READABLE = [
     ("REASON: whole thoughts.\nVERDICT: A", ("first", "whole thoughts.")),

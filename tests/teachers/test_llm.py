@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from drp.chat.base import Message
+from drp.chat.wire import Message
+from drp.config.sections import TeacherSettings
 from drp.errors import RecordError
-from drp.prompts import Prompts
 from drp.records import Action, Decomposition, Trace, Usage
-from drp.settings import TeacherSettings
 from drp.teachers.base import Revision, Segmentation, Teacher
 from drp.teachers.checks import check_edits, check_numbers, check_steps
-from drp.teachers.llm import LLMTeacher, Method, prompt_names
+from drp.teachers.llm.prompts import Prompts
+from drp.teachers.llm.teacher import LLMTeacher, Method, prompt_names
 from tests.teachers.competent import CompetentClient
 
 THINKING = (

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from drp.chat.base import Message, Reply
+from drp.chat.wire import Message, Reply
 from drp.errors import RecordError
 from drp.records import Decomposition, Usage
 from drp.teachers.checks import check_edits, check_numbers, check_steps
-from drp.teachers.replies.division import estimate_tokens
+from drp.teachers.llm.division import estimate_tokens
 from tests.teachers.competent import CompetentClient, count_tokens
 from tests.teachers.test_llm import FORMATS, decompose, fail, make_decomposition, make_teacher, make_trace, prune
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from drp.teachers.replies.division import divide, estimate_tokens, foresee_tokens, halve, pack
+from drp.teachers.llm.division import divide, estimate_tokens, foresee_tokens, halve, pack
 
 
 @given(st.text(max_size=400), st.integers(1, 60))

@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 
 from drp.records import Action, Edit, Step
 from drp.teachers.checks import check_edits
-from drp.teachers.replies.assembly import assemble
-from drp.teachers.replies.formats import BadReply, Draft, Part
-from drp.teachers.replies.spans import SpansFormat
-from drp.teachers.replies.text import TextFormat
+from drp.teachers.llm.alignment import assemble
+from drp.teachers.llm.reply import BadReply, Draft, Part
+from drp.teachers.llm.spans import SpansFormat
+from drp.teachers.llm.text import TextFormat
 
 
 def make_steps(*texts: str) -> list[Step]:

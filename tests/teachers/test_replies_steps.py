@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drp.teachers.checks import check_steps
-from drp.teachers.replies.alignment import Piece, align, fold
-from drp.teachers.replies.formats import BadReply
-from drp.teachers.replies.spans import SpansFormat
-from drp.teachers.replies.text import TextFormat
+from drp.teachers.llm.alignment import Piece, align, fold
+from drp.teachers.llm.reply import BadReply
+from drp.teachers.llm.spans import SpansFormat
+from drp.teachers.llm.text import TextFormat
 
 THINKING = "First, 5 pies of 8 slices make 5 * 8 = 40.\n\nThen 14 are eaten. So 40 - 14 = 26 are left."
 REPLY = (

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from drp.errors import RecordError
 from drp.records import Action, Decomposition, Trace
 from drp.teachers.base import Revision
-from drp.teachers.rules import RulesTeacher
-from drp.teachers.ruleset.quantities import find_numerals
-from drp.teachers.ruleset.segmentation import Method
+from drp.teachers.rules.reading import find_numerals
+from drp.teachers.rules.segmentation import Method
+from drp.teachers.rules.teacher import RulesTeacher
 
 METHODS: tuple[Method, ...] = ("skill", "default", "sentence")
 DATA = Path(os.environ.get("DRP_DATA", Path(__file__).parents[2].parent / "shared" / "data")) / "traces"

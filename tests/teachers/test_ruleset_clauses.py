@@ -2,12 +2,10 @@
 
 import pytest
 
-from drp.teachers.ruleset.clauses import split_clauses, split_sentences
-from drp.teachers.ruleset.kinds import Kind, name_kind, strip_interjections
-from drp.teachers.ruleset.quantities import find_quantities, find_results
-from drp.teachers.ruleset.segmentation import segment
-from drp.teachers.ruleset.shortening import compress
-from drp.teachers.ruleset.skills import SKILLS, name_skill
+from drp.teachers.clauses import split_clauses, split_sentences
+from drp.teachers.rules.reading import Kind, find_quantities, find_results, name_kind, strip_interjections
+from drp.teachers.rules.rewriting import compress
+from drp.teachers.rules.segmentation import SKILLS, name_skill, segment
 
 
 @pytest.mark.parametrize(

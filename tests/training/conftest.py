@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from drp.settings import Config
+from drp.config.sections import Config
 from drp.training.summary import TrainSummary
 from tests.training.runs import prepare, run
 from tests.training.tiny import save_student

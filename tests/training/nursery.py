@@ -8,7 +8,7 @@ import sys
 from types import TracebackType
 from typing import Any, Self
 
-from drp.settings import Config
+from drp.config.sections import Config
 from tests.conftest import REPOSITORY
 
 
@@ -47,8 +47,6 @@ class Nursery:
 def main() -> None:
     import peft  # noqa: F401
     import torch
-
-    import drp.training.session  # noqa: F401
 
     torch.set_num_threads(1)
     for line in sys.stdin:

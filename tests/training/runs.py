@@ -4,11 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from drp.settings import Config
-from drp.stage import RunOptions
+from drp.config.sections import Config
+from drp.runs.stage import RunOptions
 from drp.stages import train
-from drp.training.journal import LogLine
-from drp.training.summary import TrainSummary
+from drp.training.summary import LogLine, TrainSummary
 from tests.training.tiny import make_config, make_record
 
 ADAPTER = "adapter/adapter_model.safetensors"

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import MambaConfig, MambaForCausalLM
 
-from drp.training import attention
+from drp.training import batches as attention
 from tests.training.tiny import R1_NEWER, build_model, build_tokenizer
 
 TOKENIZER = build_tokenizer(R1_NEWER)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from drp.training import attention
+from drp.training import batches as attention
 from drp.training.batches import EpochSampler, count_targets, join_examples, pad_examples, sum_loss
 from drp.training.examples import Example, encode
 from tests.training.tiny import R1_NEWER, build_model, build_tokenizer, make_record

@@ -13,9 +13,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from drp.config import write_config
+from drp.config.loading import write_config
+from drp.config.sections import Config
 from drp.errors import ConfigError
-from drp.settings import Config
 from drp.training.batches import FILLER, EpochSampler, FixedSampler, count_targets, join_examples, pad_examples
 from drp.training.checkpoints import is_sharded
 from drp.training.launch import check_processes

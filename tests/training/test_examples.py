@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from drp.config.sections import TrainSettings
 from drp.errors import InputError
 from drp.records import Failure, Problem
-from drp.rollouts import Rollout, draw
-from drp.samplers.base import Completion, Rejection, Request
-from drp.settings import TrainSettings
-from drp.traces import load_tokenizer
+from drp.student.base import Completion, Rejection, Request
+from drp.student.response import load_tokenizer
+from drp.student.rollouts import Rollout, draw
 from drp.training.examples import IGNORED, Selection, Source, encode, select_examples, write_examples
 from tests.conftest import REPOSITORY
 from tests.training.tiny import QWEN3, R1_NEWER, R1_OLDER, build_tokenizer, make_record

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 import torch
 
-from drp.settings import Config
+from drp.config.sections import Config
 from drp.stages import train
-from drp.training import attention
+from drp.training import batches as attention
 from drp.training.batches import join_examples, sum_loss
 from drp.training.examples import Example, Selection
-from drp.training.memory import estimate, forecast, measure_shape
+from drp.training.preflight import estimate, forecast, measure_shape
 from drp.training.student import add_adapter, prepare_weights
 from tests.training.runs import prepare
 
@@ -58,7 +58,7 @@ def test_activations_are_estimated_to_a_tenth(method: str, precision: str, tmp_p
 
 
 def test_what_does_not_fit_is_said_with_what_would_take_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("drp.training.memory.find_free", lambda _: (2**20, "the CPU"))
+    monkeypatch.setattr("drp.training.preflight.find_free", lambda _: (2**20, "the CPU"))
     shown = forecast(configure(tmp_path, gradient_accumulation=2), Selection(train=EXAMPLES))
     assert not shown.fits
     assert shown.others["both"] < min(shown.others["train.gradient_checkpointing=true"], shown.memory.total)

@@ -8,7 +8,7 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from drp.settings import Config
+from drp.config.sections import Config
 from drp.training.summary import TrainDir, TrainSummary
 from tests.training.runs import ADAPTER, prepare, run
 from tests.training.tiny import R1_NEWER, build_model, build_tokenizer

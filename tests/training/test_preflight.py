@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from drp.config.sections import TrainSettings
 from drp.errors import DrpError
-from drp.settings import TrainSettings
 from drp.training.examples import Example, Selection, encode
 from drp.training.preflight import check_example, inspect_examples
 from tests.training.tiny import R1_NEWER, R1_TOKENS, build_tokenizer

@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 
-from drp.settings import Config
-from drp.training.journal import LogLine
-from drp.training.summary import TrainSummary
+from drp.config.sections import Config
+from drp.training.summary import LogLine, TrainSummary
 from drp.training.trainer import ResponseTrainer
 from tests.training.nursery import Nursery
 from tests.training.runs import RESTLESS, Killed, prepare, read_adapter, read_course, run

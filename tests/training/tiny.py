@@ -8,7 +8,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers, processo
 from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from drp.settings import Config
+from drp.config.sections import Config
 
 # DeepSeek-R1-Distill's, in short: BOS from the template, thinking dropped from assistant turns. `{tail}` is what its
 # newer revision appends to the generation prompt.

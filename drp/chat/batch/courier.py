@@ -9,27 +9,102 @@ A kill between two steps leaves a batch that `recover` takes up again: found by 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime
 from functools import partial
+from typing import TypeVar
 from uuid import uuid4
 
-from drp.chat.base import Message
-from drp.chat.batch.files import Draft
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
+from tenacity.wait import wait_exponential_jitter
+
 from drp.chat.batch.journal import NEVER_SENT, Batch, Journal, now
-from drp.chat.batch.patience import Patience
-from drp.chat.batch.provider import BatchProvider, Standing
-from drp.chat.batch.refusals import judge_missing
-from drp.chat.batch.rows import Row, read_rows
+from drp.chat.batch.provider import BatchProvider, Draft, Row, Standing, read_rows
 from drp.chat.client import Backoff
-from drp.chat.ledger import Ledger
 from drp.chat.openai import OpenAIWire
-from drp.chat.store import StoredReply
-from drp.chat.wire import Key, TransientError
-from drp.errors import DrpError, UserError
-from drp.progress import say
-from drp.settings import TeacherSettings
-from drp.settings.section import hide_credentials
+from drp.chat.store import Ledger, StoredReply
+from drp.chat.wire import Key, Message, TransientError
+from drp.config.sections import TeacherSettings, hide_credentials
+from drp.errors import DrpError, RecordError, UserError
+from drp.runs.progress import say
+
+T = TypeVar("T")
+
+
+class Patience:
+    """n_tries: allowed until the provider has answered for the first time; after that `backoff.patience_s` counts."""
+
+    def __init__(self, backoff: Backoff, n_tries: int) -> None:
+        self._backoff, self._n_tries = backoff, n_tries
+        self._grow_wait = wait_exponential_jitter(backoff.first_s, backoff.longest_s, 2, backoff.jitter_s)
+        self._reached = False
+
+    async def insist(self, call: Callable[[], Awaitable[T]]) -> T:
+        """The call's result, tried again after each TransientError. Raises UserError where it stays without."""
+
+        async def attempt() -> T:
+            return await call()
+
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(TransientError),
+            stop=self._is_over,
+            wait=self._find_wait_s,
+            before_sleep=_tell_first,
+            reraise=True,
+        )
+        try:
+            result: T = await retrying(attempt)
+        except TransientError as error:
+            if not self._reached:
+                raise UserError(f"{error}\nNothing was reached there: see teacher.base_url.") from None
+            kept = "All replies are kept, and batches go on at the provider: run this again later."
+            raise UserError(f"{error}\n{kept}") from None
+        self._reached = True
+        return result
+
+    def _is_over(self, state: RetryCallState) -> bool:
+        if not self._reached:
+            return state.attempt_number >= self._n_tries
+        return (state.seconds_since_start or 0.0) >= self._backoff.patience_s
+
+    def _find_wait_s(self, state: RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        asked_s = error.retry_after_s if isinstance(error, TransientError) else None
+        return self._grow_wait(state) if asked_s is None else min(asked_s, self._backoff.patience_s)
+
+
+def _tell_first(state: RetryCallState) -> None:
+    if state.attempt_number == 1 and state.outcome:
+        say(f"{state.outcome.exception()}; trying again")
+
+
+_PASSING = {None, "", "server_error", "internal_error", "internal_server_error"}
+
+
+def judge_missing(batch: Batch, key: str) -> TransientError | DrpError | None:
+    """None: it was never worked on and may be sent again at once."""
+    if batch.status == "expired":
+        return TransientError("timeout", f"{batch.name} expired before this was done")
+    if batch.status == "cancelled":
+        done = f"{batch.n_completed} of its {batch.n_requests} requests were done and are kept"
+        return UserError(f"{batch.name} was cancelled; {done}. Run this again to ask for the rest.")
+    if batch.status == "failed":
+        return _judge_refused(batch, key)
+    return TransientError("server error", f"{batch.name} is {batch.status} without a word about this")
+
+
+def _judge_refused(batch: Batch, key: str) -> TransientError | DrpError | None:
+    """The provider refused the whole file: nothing of it was worked on."""
+    if batch.is_over_limit:
+        return None
+    refused = {batch.keys[line - 1] for line in batch.refused_lines if line <= len(batch.keys)}
+    said = f"{batch.name} was refused: {batch.error or 'no reason was given'}"
+    if refused:
+        return RecordError(said, reason="request refused") if key in refused else None
+    if batch.error_code in _PASSING:
+        return TransientError("server error", said)
+    return UserError(f"{said} ({batch.error_code})\nNothing of it was paid for, and all replies are kept.")
+
 
 Outcome = StoredReply | TransientError | DrpError | None
 """What came of a request; None: it was never worked on, so nothing was paid and no try is counted."""
@@ -217,3 +292,10 @@ class Courier:
         if row and batch.status == "completed":
             return TransientError("server error", self.wire.scrub(row.error))
         return judge_missing(batch, key)
+
+
+# FOLDED DOC of chat.batch.patience:
+# How long to insist on a call that belongs to no request: batches go on by themselves, so there is time.
+
+# FOLDED DOC of chat.batch.refusals:
+# What it means for a request that its batch has ended without a word about it.

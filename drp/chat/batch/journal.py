@@ -23,9 +23,9 @@ from typing import Any
 from pydantic import Field, ValidationError
 from pydantic_core import from_json
 
-from drp.artifacts import Appender, explain_os_errors, repair_tail
 from drp.errors import InputError
 from drp.records import Record
+from drp.runs.jsonl import Appender, explain_os_errors, repair_tail
 
 _ENDED = ("completed", "failed", "expired", "cancelled")
 NEVER_SENT = "never sent"

@@ -13,10 +13,10 @@ from drp.chat.batch.journal import LOST, Batch, read_batches
 from drp.chat.batch.provider import NotThere
 from drp.chat.factory import open_courier
 from drp.chat.store import ReplyStore
+from drp.config.sections import Config, TeacherSettings
 from drp.errors import ConfigError, InputError
-from drp.progress import say
-from drp.rundir import RunDir
-from drp.settings import Config, TeacherSettings
+from drp.runs.progress import say
+from drp.runs.rundir import RunDir
 
 _POLL_S = 10.0
 """A cancelled batch ends soon."""

@@ -3,19 +3,97 @@
 Nothing is retried here: that is for whoever knows whether a try may be repeated.
 """
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import from_json, to_json
 
-from drp.artifacts import explain_os_errors
-from drp.chat.batch.files import ENDPOINT
-from drp.chat.batch.rows import read_rows
 from drp.chat.wire import Key, TransientError, raise_for_status
+from drp.config.sections import BatchSettings, TeacherSettings
 from drp.errors import RecordError, UserError
-from drp.settings import TeacherSettings
+from drp.runs.jsonl import explain_os_errors
+
+ENDPOINT: Literal["/v1/chat/completions"] = "/v1/chat/completions"
+
+
+class Draft:
+    """A file that is being filled, within the limits of `settings`.
+
+    keys: of the requests in it. worst_usd: what they may cost at most.
+    """
+
+    def __init__(self, id: str, path: Path, settings: BatchSettings, max_requests: int) -> None:
+        self.id, self.path = id, path
+        self.keys: list[str] = []
+        self.n_bytes, self.worst_usd = 0, 0.0
+        self._max_requests, self._max_bytes = min(max_requests, settings.max_requests), settings.max_bytes
+        self._sha = hashlib.sha256()
+        with explain_os_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("wb")
+
+    @property
+    def sha256(self) -> str:
+        return self._sha.hexdigest()
+
+    def add(self, key: str, body: bytes, worst_usd: float) -> bool:
+        """Add a request; False where the file has no room for it."""
+        line = b'{"custom_id":"%s","method":"POST","url":"%s","body":%s}\n' % (key.encode(), ENDPOINT.encode(), body)
+        if len(self.keys) >= self._max_requests or self.n_bytes + len(line) > self._max_bytes:
+            return False
+        with explain_os_errors(self.path):
+            self._file.write(line)
+        self._sha.update(line)
+        self.keys.append(key)
+        self.n_bytes += len(line)
+        self.worst_usd += worst_usd
+        return True
+
+    def close(self) -> None:
+        with explain_os_errors(self.path):
+            self._file.close()
+        if not self.keys:
+            self.path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Row:
+    """status: the HTTP status; None where the request was never worked on, as `error` says."""
+
+    key: str
+    status: int | None
+    body: bytes
+    error: str
+
+    @property
+    def is_reply(self) -> bool:
+        return self.status is not None and self.status < 400
+
+
+def read_rows(path: Path) -> Iterator[Row]:
+    """The rows of a file. Raises TransientError at a line that is none: the file did not come whole."""
+    with explain_os_errors(path), path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                yield _read_row(from_json(line))
+            except (ValueError, KeyError, TypeError, AttributeError):
+                raise TransientError("unreadable reply", f"{path}:{number}: not a row of a batch's results") from None
+
+
+def _read_row(row: dict[str, Any]) -> Row:
+    response, error = row.get("response"), row.get("error") or {}
+    if not response:
+        said = f"{error.get('code') or 'no reply'}: {error.get('message') or ''}"
+        return Row(str(row["custom_id"]), None, b"", " ".join(said.split())[:500])
+    return Row(str(row["custom_id"]), int(response["status_code"]), to_json(response.get("body")), "")
+
 
 TAG = "drp_batch"
 """The metadata by which a batch is found whose id was never written down."""
@@ -180,3 +258,20 @@ def _read(model: type[AnswerT], answer: Any) -> AnswerT:
         return model.model_validate(answer)
     except ValidationError:
         raise TransientError("unreadable reply", f"expected a {model.__name__.lower()}, got something else") from None
+
+
+# FOLDED DOC of chat.batch.files:
+# Requests as the provider wants them in a file, one a line:
+#
+# {"custom_id": "9f2c...", "method": "POST", "url": "/v1/chat/completions", "body": {"model": "gpt-4o", "messages": ...}}
+#
+# `custom_id` is the request's hash: what comes back is matched by it, whatever the order and whichever stage asked.
+#
+
+# FOLDED DOC of chat.batch.rows:
+# What comes back for each request of a batch, one a line, in any order, in an output file and an error file:
+#
+# {"custom_id": "9f2c...", "response": {"status_code": 200, "body": {"choices": ...}}, "error": null}
+# {"custom_id": "51d0...", "response": {"status_code": 429, "body": {"error": ...}}, "error": null}
+# {"custom_id": "c0de...", "response": null, "error": {"code": "batch_expired", "message": "..."}}
+#

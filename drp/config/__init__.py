@@ -1,0 +1,1 @@
+"""The configuration: `sections` declares every key of the YAML, `loading` reads files, `extends` and `--set`."""

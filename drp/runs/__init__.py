@@ -1,0 +1,1 @@
+"""Run directories: JSONL artifacts with their manifests, and the lifecycle that all stages share."""

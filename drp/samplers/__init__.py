@@ -1,1 +1,0 @@
-"""Samplers: what draws responses from a student."""

@@ -1,0 +1,158 @@
+"""transformers' `generate` in batches: the fallback where vLLM cannot be had. Same results, slower.
+
+Requests are read ahead in a bounded window and batched by prompt length, so that little is spent on padding.
+"""
+
+import gc
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from drp.config.sections import EngineSettings, SamplingSettings
+from drp.errors import InputError
+from drp.student.base import Completion, Rejection, Request, derive_seed, limit_response, limit_threads, read_completion
+from drp.student.response import Tokenizer
+
+WINDOW_BATCHES = 8
+"""Batches' worth of requests that are sorted by prompt length at a time."""
+
+
+class TransformersSampler:
+    """A student in transformers, on a GPU where torch sees one. Raises InputError where it cannot be loaded."""
+
+    def __init__(
+        self,
+        model: str,
+        engine: EngineSettings,
+        sampling: SamplingSettings,
+        seed: int,
+        tokenizer: Tokenizer,
+        config: Any,
+        revision: str | None = None,
+        trust_remote_code: bool = False,
+        adapter: str | None = None,
+    ) -> None:
+        self._sampling, self._seed, self._tokenizer = sampling, seed, tokenizer
+        self._batch_size = engine.batch_size
+        self._restore_threads: Callable[[], None] = lambda: None
+        self._model: Any = _load_model(model, engine.dtype, config, revision, trust_remote_code)
+        if adapter:
+            self._model.load_adapter(adapter)
+        if self._model.device.type == "cpu":
+            self._restore_threads = limit_threads(self._model.num_parameters())
+        own_limit = getattr(self._model.config, "max_position_embeddings", None)
+        self.max_model_len: int | None = min(filter(None, (engine.max_model_len, own_limit)), default=None)
+        self._ends = end_tokens(self._model, tokenizer)
+        # `generate` fills in from the model's own: a top_k or a repetition penalty, which vLLM is not given either.
+        self._model.generation_config = _generation_config()
+
+    def sample(self, requests: Iterator[Request]) -> Iterator[Completion | Rejection]:
+        """Draw one response a request, a batch at a time, the shorter prompts of the read-ahead window first."""
+        while window := list(itertools.islice(requests, self._batch_size * WINDOW_BATCHES)):
+            accepted: list[tuple[Request, int]] = []
+            for request in window:
+                limit = limit_response(request, self._sampling.max_new_tokens, self.max_model_len)
+                if isinstance(limit, Rejection):
+                    yield limit
+                else:
+                    accepted.append((request, limit))
+            accepted.sort(key=lambda item: len(item[0].prompt_ids))
+            for start in range(0, len(accepted), self._batch_size):
+                yield from self._draw(accepted[start : start + self._batch_size])
+
+    def close(self) -> None:
+        """Give back the model's memory and torch's threads. Does nothing the second time."""
+        model, self._model = self._model, None
+        if model is None:
+            return
+        on_gpu = model.device.type == "cuda"
+        del model
+        gc.collect()
+        if on_gpu:
+            import torch
+
+            torch.cuda.empty_cache()
+        self._restore_threads()
+
+    def _draw(self, batch: list[tuple[Request, int]]) -> Iterator[Completion]:
+        import torch
+
+        torch.manual_seed(derive_seed(self._seed, batch[0][0].id))
+        prompts, mask = self._pad([request.prompt_ids for request, _ in batch])
+        with torch.inference_mode():
+            drawn = self._model.generate(
+                input_ids=prompts,
+                attention_mask=mask,
+                generation_config=self._how_to_draw(max(limit for _, limit in batch)),
+            )
+        for (request, limit), row in zip(batch, drawn[:, prompts.shape[1] :].tolist(), strict=True):
+            ids, reason = _cut_row(row, self._ends, limit)
+            yield read_completion(request.id, ids, reason, self._tokenizer)
+
+    def _pad(self, rows: list[list[int]]) -> tuple[Any, Any]:
+        """Ids and attention mask, (batch, seq): padded on the left, where generation does not see it."""
+        import torch
+
+        width = max(map(len, rows))
+        pads = [[self._ends[0]] * (width - len(row)) for row in rows]
+        ids = torch.tensor([pad + row for pad, row in zip(pads, rows, strict=True)])
+        mask = torch.tensor([[0] * len(pad) + [1] * len(row) for pad, row in zip(pads, rows, strict=True)])
+        return ids.to(self._model.device), mask.to(self._model.device)
+
+    def _how_to_draw(self, max_new_tokens: int) -> Any:
+        ends: dict[str, Any] = {"eos_token_id": self._ends, "pad_token_id": self._ends[0]}
+        if self._sampling.temperature == 0:
+            return _generation_config(do_sample=False, max_new_tokens=max_new_tokens, **ends)
+        return _generation_config(
+            do_sample=True,
+            temperature=self._sampling.temperature,
+            top_p=self._sampling.top_p,
+            top_k=0,
+            max_new_tokens=max_new_tokens,
+            **ends,
+        )
+
+
+def end_tokens(model: Any, tokenizer: Tokenizer) -> list[int]:
+    """What ends a response: the tokenizer's end-of-sequence token and those of the model's generation config."""
+    configured = getattr(model.generation_config, "eos_token_id", None)
+    configured = configured if isinstance(configured, list) else [configured]
+    ends = dict.fromkeys(token for token in (tokenizer.eos_token_id, *configured) if token is not None)
+    if not ends:
+        raise InputError("student.model: neither its tokenizer nor its generation_config names an end of sequence")
+    return list(ends)
+
+
+def _load_model(model: str, dtype: str, config: Any, revision: str | None, trust_remote_code: bool) -> Any:
+    import torch
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    bars: Any = logging
+    shown = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            model, config=config, revision=revision, trust_remote_code=trust_remote_code, dtype=dtype
+        )
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"student.model: transformers cannot load {model!r}: {reason}") from error
+    finally:
+        if shown:
+            bars.enable_progress_bar()
+    return loaded.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+
+
+def _generation_config(**settings: Any) -> Any:
+    from transformers import GenerationConfig
+
+    untyped: Any = GenerationConfig
+    return untyped(**settings)
+
+
+def _cut_row(row: list[int], ends: list[int], limit: int) -> tuple[list[int], str]:
+    """A generated row without the padding of its batch, and why it ended."""
+    row = row[:limit]
+    end = next((place for place, token in enumerate(row) if token in ends), None)
+    return (row, "length") if end is None else (row[: end + 1], "stop")

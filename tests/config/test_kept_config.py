@@ -1,0 +1,87 @@
+"""The configuration that a run directory keeps: by which stages, and without secrets."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from drp.cli import app
+from drp.config.loading import keeping, load_config, load_kept_config, write_config
+from drp.config.sections import Config, hide_credentials
+from drp.errors import InputError
+
+SECRETS = {
+    "student": {"model": "m"},
+    "teacher": {"provider": "openai", "model": "m", "base_url": "http://me:s3cret@host:8000/v1?api_key=s3cret&x=1"},
+    "engine": {"backend": "server", "base_url": "https://s3cret@host/v1"},
+}
+
+
+def make_config(root: Path, **sections: object) -> Config:
+    return Config.model_validate({"run_dir": str(root), "student": {"model": "m"}, **sections})
+
+
+def test_a_kept_configuration_is_the_same_one_wherever_its_run_is_now(tmp_path: Path) -> None:
+    root = tmp_path / "run"
+    root.mkdir()
+    config = make_config(root, seed=7, train={"learning_rate": 3e-5}, eval={"benchmarks": [{"name": "math500"}]})
+    with keeping(config):
+        pass
+    assert load_kept_config(root) == config
+    moved = root.rename(tmp_path / "moved")
+    assert load_kept_config(moved, ["seed=8"]) == config.model_copy(update={"run_dir": moved, "seed": 8})
+
+
+def test_no_password_and_no_key_is_kept_or_part_of_a_fingerprint(tmp_path: Path) -> None:
+    config = make_config(tmp_path, **SECRETS)
+    assert config.teacher.base_url == SECRETS["teacher"]["base_url"]
+    for text in (write_config(config), str(config.identity())):
+        assert "s3cret" not in text
+        assert "http://***@host:8000/v1?api_key=***&x=1" in text
+
+
+@pytest.mark.parametrize("text", ["a@b", "user:pass@host", "http://host/v1", "https://host/a@b?x=1", "data/tiny"])
+def test_what_is_no_secret_stays(text: str) -> None:
+    assert hide_credentials(text) == text
+
+
+def test_a_refused_configuration_does_not_take_the_place_of_the_kept_one(tmp_path: Path) -> None:
+    with keeping(make_config(tmp_path, seed=1)):
+        pass
+    with pytest.raises(InputError), keeping(make_config(tmp_path, seed=2)):
+        raise InputError("made with another configuration")
+    assert load_kept_config(tmp_path).seed == 1
+    with pytest.raises(KeyboardInterrupt), keeping(make_config(tmp_path, seed=3)):
+        raise KeyboardInterrupt
+    assert load_kept_config(tmp_path).seed == 3
+
+
+def test_nothing_is_kept_of_a_dry_run_or_where_there_is_no_run_directory(tmp_path: Path) -> None:
+    with keeping(make_config(tmp_path), dry_run=True):
+        pass
+    with keeping(make_config(tmp_path / "none")):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_stage_keeps_the_configuration_that_it_ran_with(tmp_path: Path) -> None:
+    root = tmp_path / "run"
+    root.mkdir()
+    (root / "traces.jsonl").write_text("")
+    (tmp_path / "c.yaml").write_text(f"run_dir: {root}\nstudent: {{model: m}}\n")
+    done = CliRunner().invoke(app, ["decompose", str(tmp_path / "c.yaml"), "--set", "seed=5"])
+    assert done.exit_code == 0, done.output
+    assert load_config(root / "effective-config.yaml").seed == 5
+
+
+def test_of_a_launchers_processes_the_first_keeps_the_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    with keeping(make_config(tmp_path, seed=1)):
+        pass
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setenv("RANK", "0")
+    with keeping(make_config(tmp_path, seed=2)):
+        pass
+    assert load_kept_config(tmp_path).seed == 2

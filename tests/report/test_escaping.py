@@ -1,0 +1,82 @@
+"""Names that are markup, commands or escape sequences, in every place where a name is shown."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from drp.report.escaping import clean, escape_latex, escape_markdown, write_plainly
+from drp.report.figures import skills_figure
+from drp.report.pruning import PruningSurvey, SkillUse
+from drp.stages import report
+from tests.report.run_fixture import HOSTILE, build_run, make_config
+
+NAME = "\x1b]0;owned\x07x|<script>alert(1)<!--[a](javascript:b)$y$*_`&%#{}^~\\input{z}"
+
+
+@pytest.fixture
+def hostile_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    """Of a run with such a model, benchmark, title and student. capsys: so that it holds what was printed."""
+    root = build_run(tmp_path / "run", n_traces=2, models=("base", NAME))
+    for folder in (root / "eval/base", root / f"eval/{NAME}"):
+        for path in folder.glob("gsm8k.jsonl*"):
+            path.rename(folder / path.name.replace("gsm8k", NAME))
+    config = make_config(root, report={"title": NAME}, student={"model": NAME})
+    return report.run(config).parent
+
+
+def test_no_name_reaches_the_terminal_as_a_command(hostile_report: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    printed = capsys.readouterr().out
+    assert "\x1b" not in printed
+    assert "x|<script>" in printed
+
+
+def test_no_name_breaks_out_of_a_markdown_table(hostile_report: Path) -> None:
+    text = (hostile_report / "tables.md").read_text()
+    assert "<script>" not in text
+    assert "](javascript" not in text.replace("\\]", "")
+    assert not set("\x1b\x07") & set(text)
+    assert "$y$" not in text.replace("\\$", "")
+    for table in text.split("\n## ")[1:]:
+        rows = [line for line in table.splitlines() if line.startswith("|")]
+        assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) == 1
+
+
+def test_no_name_is_a_command_in_latex(hostile_report: Path) -> None:
+    text = (hostile_report / "tables.tex").read_text()
+    assert "\\input" not in text
+    assert "\\textbackslash{}input\\{z\\}" in text
+    assert not set("\x1b\x07") & set(text)
+    body = "\n".join(line for line in text.splitlines() if not line.startswith("%"))
+    assert not re.search(r"(?<!\\)[#%]|(?<!\\)\$y", body)
+    assert not re.search(r"\\\\\s*[\[*]", body)
+
+
+def test_no_name_is_an_element_of_the_page(hostile_report: Path) -> None:
+    text = (hostile_report / "index.html").read_text()
+    assert "<script>alert" not in text
+    assert "x|&lt;script&gt;alert(1)&lt;!--" in text
+    assert not set("\x1b\x07") & set(text)
+
+
+def test_what_starts_a_list_or_a_heading_is_a_word() -> None:
+    assert [escape_markdown(text) for text in ("# a", "- a", "1. a", "#Tokens", "+DRP", "-5%")] == [
+        "\\# a", "\\- a", "1\\. a", "#Tokens", "+DRP", "-5%",
+    ]  # fmt: skip
+
+
+def test_a_row_s_first_bracket_is_no_option_of_the_row_before() -> None:
+    assert escape_latex("[1pt] *") == "{[}1pt{]} {*}"
+
+
+def test_hostile_text_is_one_harmless_line() -> None:
+    for write in (escape_markdown, escape_latex, write_plainly):
+        assert "\n" not in write(f"{HOSTILE}\n\n# a")
+        assert "\x1b" not in write(HOSTILE)
+    assert clean("\u061cabc\u202e") == "abc"
+
+
+def test_a_skill_s_name_is_drawn_without_its_escapes(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    survey = PruningSurvey(skills={"Re\x1b[31mading": SkillUse(steps=1, tokens=9.0, saved=3.0)})
+    skills_figure(survey).save_png(tmp_path)
+    assert [str(warning.message) for warning in recwarn] == []

@@ -1,0 +1,254 @@
+"""The whole stage over made-up run directories: complete, half-finished, empty, hostile, and side by side."""
+
+import base64
+import gzip
+import html.parser
+import json
+import random
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from drp.errors import InputError
+from drp.records import Pruning
+from drp.report.embedding import RECORD, UNIT, Embedding, encode_for_script
+from drp.report.pruning import PruningSurvey, each_step
+from drp.runs.stage import RunOptions
+from drp.stages import report
+from tests.report.run_fixture import HOSTILE, build_run, make_config, make_pruning, write
+
+
+@pytest.fixture(scope="module")
+def page(run_dir: Path) -> Path:
+    return report.run(make_config(run_dir))
+
+
+class Reader(html.parser.HTMLParser):
+    """What a browser would make of the page: elements, their attributes, and text outside scripts."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_data(self, data: str) -> None:
+        if self.cdata_elem == "script":
+            self.scripts[-1] += data
+
+
+def unpack(script: str) -> list[dict]:
+    details, texts = (gzip.decompress(base64.b64decode(half)).decode() for half in script.split("."))
+    described = [json.loads(detail) for detail in details.split(RECORD)]
+    fields = [text.split(UNIT) for text in texts.split(RECORD)]
+    return [
+        {**detail, **dict(zip(detail["names"], values, strict=True))}
+        for detail, values in zip(described, fields, strict=True)
+    ]
+
+
+def test_everything_is_written(page: Path) -> None:
+    folder = page.parent
+    assert {path.name for path in (folder / "figures").iterdir()} == {
+        "lengths.png",
+        "captured.png",
+        "tradeoff.png",
+        "skills.png",
+        "loss.png",
+    }
+    markdown = (folder / "tables.md").read_text()
+    titles = re.findall("^## (.*)", markdown, re.MULTILINE)
+    assert titles[0] == "Pass@1 and tokens"
+    assert {"What the cutoff does", "Break-even", "Time and money", "Actions of the teacher", "Versions"} <= set(titles)
+    assert (folder / "tables.tex").read_text().count("\\begin{table}") == len(titles)
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_the_main_table_ends_what_is_printed(run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report.run(make_config(run_dir), RunOptions(output=tmp_path))
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines if line.startswith(("Base", "+DRP"))] == ["Base", "+DRP"]
+    assert lines[-1].startswith("report: -")
+    assert str(tmp_path / "index.html") in lines[-1]
+
+
+def test_the_page_is_one_file_that_needs_no_other(page: Path) -> None:
+    reader = Reader(page.read_text())
+    outside = [
+        value
+        for _, attributes in reader.tags
+        for name, value in attributes.items()
+        if name in ("src", "href", "srcset", "action", "xlink:href") and not (value or "").startswith("#")
+    ]
+    assert outside == []
+    assert "@import" not in page.read_text()
+
+
+def test_hostile_text_makes_no_element(page: Path) -> None:
+    text = page.read_text()
+    reader = Reader(text)
+    scripts = [attributes for tag, attributes in reader.tags if tag == "script"]
+    assert [attributes.get("type") for attributes in scripts].count(None) == 1
+    assert all(not name.startswith("on") for _, attributes in reader.tags for name in attributes)
+    assert "img" not in {tag for tag, _ in reader.tags}
+    assert not any(character in text for character in "\u2028\u2029\x1b\x00")
+
+
+def test_the_policy_lets_the_page_s_own_script_run_alone(page: Path) -> None:
+    reader = Reader(page.read_text())
+    [policy] = [
+        attributes["content"] for tag, attributes in reader.tags if "http-equiv" in attributes and tag == "meta"
+    ]
+    import hashlib
+
+    digest = base64.b64encode(hashlib.sha256(reader.scripts[1].encode()).digest()).decode()
+    assert policy is not None
+    assert f"script-src 'sha256-{digest}';" in policy
+    assert policy.startswith("default-src 'none'")
+
+
+def test_the_traces_in_the_page_are_those_of_the_run(page: Path, run_dir: Path) -> None:
+    reader = Reader(page.read_text())
+    index = json.loads(reader.scripts[0])
+    chunks = [unpack(script) for script in reader.scripts[2:]]
+    by_id = {entry["id"]: chunks[entry["chunk"]][entry["place"]] for entry in index["entries"]}
+    for line in (run_dir / "pruned.jsonl").read_bytes().splitlines():
+        record = Pruning.model_validate_json(line)
+        shown = by_id[record.id]
+        assert shown["question"] == record.question
+        assert shown["thinking"] == record.thinking
+        assert [step[0] for step in shown["steps"]] == [len(step.text) for step in record.steps]
+        assert [step[1] for step in shown["steps"]] == [step.skill for step in record.steps]
+        assert [step[3] for step in shown["steps"]][:4] == [None, record.edits[1].text, record.edits[2].text, None]
+        assert shown["pruned"] == record.pruned_thinking
+    assert HOSTILE in by_id["gsm8k-train-3#0"]["question"]
+    assert {entry["kind"] for entry in index["entries"]} == {"pruned", "failed", "lost", "gained"}
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_an_unfinished_artifact_is_said_to_be_so(tmp_path: Path) -> None:
+    root = build_run(tmp_path / "run", n_traces=2)
+    path = root / "eval/drp/gsm8k.jsonl.manifest.json"
+    path.write_text(path.read_text().replace('"complete"', '"interrupted"'))
+    text = report.run(make_config(root)).read_text()
+    assert "Not finished: eval/drp/gsm8k.jsonl (interrupted)" in text
+
+
+def test_the_same_run_makes_the_same_page(run_dir: Path, tmp_path: Path) -> None:
+    first, second = (report.run(make_config(run_dir), RunOptions(output=tmp_path / name)) for name in "ab")
+    assert first.read_bytes() == second.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("missing", "headline"),
+    [
+        ((), r"tokens at .* accuracy on gsm8k"),
+        (("eval/drp", "train"), "tokens in 24 pruned traces"),
+        (("eval/drp", "pruned.jsonl", "steps.jsonl"), "The base model, before any training"),
+        (("eval",), "tokens in 24 pruned traces"),
+        (("eval", "train", "pruned.jsonl", "pruned.jsonl.manifest.json"), "24 traces in 176 steps"),
+        (("eval", "train", "pruned.jsonl", "steps.jsonl"), "Nothing to compare yet"),
+        (("traces.jsonl", "steps.jsonl", "pruned.jsonl", "train"), "tokens at"),
+    ],
+)
+@pytest.mark.usefixtures("without_figures")
+def test_a_half_finished_run_has_a_report(
+    run_dir: Path, tmp_path: Path, missing: tuple[str, ...], headline: str
+) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(run_dir, copy, ignore=shutil.ignore_patterns("report"))
+    for name in missing:
+        shutil.rmtree(copy / name) if (copy / name).is_dir() else (copy / name).unlink()
+    page = report.run(make_config(copy))
+    [found] = re.findall("<h1>(.*?)</h1>", page.read_text())
+    assert re.search(headline, found)
+
+
+@pytest.mark.filterwarnings("error")
+def test_traces_whose_tokens_nobody_counted_have_dashes(tmp_path: Path) -> None:
+    random_ = random.Random(0)
+    unknown = {"n_tokens": None, "n_tokens_pruned": None}
+    write(tmp_path / "pruned.jsonl", [make_pruning(n, random_).model_copy(update=unknown) for n in range(3)])
+    folder = report.run(make_config(tmp_path)).parent
+    assert not (folder / "figures").exists()
+    assert "| Verification | 3 | 100% | 0% | – | – |" in (folder / "tables.md").read_text()
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_traces_without_a_single_step_have_a_report(tmp_path: Path) -> None:
+    pruning = make_pruning(0, random.Random(0)).model_copy(update={"steps": [], "edits": []})
+    write(tmp_path / "run/pruned.jsonl", [pruning])
+    report.run(make_config(tmp_path / "run"))
+    assert "| keep | 0 | – |" in (tmp_path / "run/report/tables.md").read_text()
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_an_empty_run_directory_has_a_report_too(tmp_path: Path) -> None:
+    assert "Nothing to compare yet" in report.run(make_config(tmp_path)).read_text()
+
+
+def test_a_run_that_is_not_there_is_the_user_s_mistake(tmp_path: Path, run_dir: Path) -> None:
+    with pytest.raises(InputError, match="no such run directory"):
+        report.run(make_config(tmp_path / "none"))
+    with pytest.raises(InputError, match="no such run directory"):
+        report.run(make_config(run_dir), RunOptions(output=tmp_path), [tmp_path / "other"])
+
+
+def test_a_dry_run_writes_nothing(run_dir: Path, tmp_path: Path) -> None:
+    report.run(make_config(run_dir), RunOptions(output=tmp_path / "r", dry_run=True))
+    assert not (tmp_path / "r").exists()
+
+
+def test_names_that_look_like_markup_stay_names(tmp_path: Path) -> None:
+    root = build_run(tmp_path / "run", n_traces=2, models=("base", "<i>$x_1$&"))
+    page = report.run(make_config(root, report={"title": "<b>title</b>"}))
+    assert not {"i", "b"} & {tag for tag, attributes in Reader(page.read_text().split("<h1>")[0]).tags}
+    assert "+&lt;i&gt;$x_1$&amp;" in page.read_text()
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_several_samples_a_problem_bring_their_table(tmp_path: Path) -> None:
+    root = build_run(tmp_path / "run", n_traces=1, n_samples=3)
+    folder = report.run(make_config(root)).parent
+    markdown = (folder / "tables.md").read_text()
+    assert "| Benchmark | Model | Deviation between passes | Pass@1 | Pass@2 | Pass@3 | Maj@3 |" in markdown
+
+
+def test_script_data_cannot_leave_its_element() -> None:
+    text = encode_for_script({"a": HOSTILE, "b": "\ud800"})
+    assert not re.search("[<>&\u2028\u2029\x00-\x1f]", text)
+    assert json.loads(text) == {"a": HOSTILE, "b": "\ud800"}
+    text.encode()
+
+
+def test_texts_over_the_limit_are_left_out_and_listed() -> None:
+    embedding = Embedding(total_limit=1)
+    for number in range(200):
+        embedding.add_trace(make_pruning(number, random.Random(number)))
+        if number == 99:
+            embedding.close_chunk()
+    embedding.close_chunk()
+    index = json.loads(embedding.index())
+    assert len(index["entries"]) == 200
+    assert embedding.left_out == 100
+    assert "chunk" not in index["entries"][150]
+
+
+def test_savings_are_shared_out_by_length() -> None:
+    record = make_pruning(1, random.Random(0))
+    left = {index: (action.value, round(characters)) for index, action, characters in each_step(record)}
+    merged = record.edits[2]
+    assert left[0] == ("keep", len(record.steps[0].text))
+    assert left[4] == ("delete", 0)
+    assert left[2][1] + left[3][1] == pytest.approx(len(merged.text), abs=1)
+    survey = PruningSurvey()
+    survey.add(record)
+    spent = sum(use.tokens for use in survey.skills.values())
+    assert spent == pytest.approx(record.n_tokens * len(record.thinking) / len(record.response))

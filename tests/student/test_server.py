@@ -1,0 +1,141 @@
+"""The server backend against a small completions server; test_vllm_server.py has the real one."""
+
+import json
+import socket
+import threading
+import time
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from drp.config.sections import EngineSettings, SamplingSettings
+from drp.errors import InputError, UserError
+from drp.student.base import Completion, Rejection, Request
+from drp.student.sampler import open_sampler
+from tests.student.conftest import Counted
+
+KEY = "sk-not-for-logs"
+GREEDY = SamplingSettings(temperature=0, max_new_tokens=30)
+
+
+class Completions(ThreadingHTTPServer):
+    """Answers each prompt with "n</think>m"; `statuses` are given first, one a call, before it answers well."""
+
+    daemon_threads = True
+
+    def __init__(self, model: str) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.model, self.statuses, self.bodies = model, [], []
+        self.in_flight, self.most_in_flight, self.lock = 0, 0, threading.Lock()
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/v1"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Completions
+
+    def do_GET(self) -> None:
+        if self.headers["Authorization"] != f"Bearer {KEY}":
+            self._answer(401, {"error": {"message": f"bad key {self.headers['Authorization']}"}})
+        else:
+            self._answer(200, {"object": "list", "data": [{"id": self.server.model, "object": "model"}]})
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with self.server.lock:
+            self.server.bodies.append(body)
+            self.server.in_flight += 1
+            self.server.most_in_flight = max(self.server.most_in_flight, self.server.in_flight)
+            status = self.server.statuses.pop(0) if self.server.statuses else 200
+        time.sleep(0.02)
+        with self.server.lock:
+            self.server.in_flight -= 1
+        if status != 200:
+            self._answer(status, {"error": {"message": "no"}})
+            return
+        choice = {"index": 0, "text": "ab</think>c", "finish_reason": "stop", "logprobs": None}
+        usage = {"prompt_tokens": len(body["prompt"]), "completion_tokens": 5, "total_tokens": 9}
+        self._answer(200, {"id": "x", "object": "text_completion", "created": 0, "model": self.server.model,
+                           "choices": [choice], "usage": usage})  # fmt: skip
+
+    def _answer(self, status: int, body: dict) -> None:
+        data = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.send_header("Retry-After-Ms", "10")
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *arguments) -> None:
+        pass
+
+
+@pytest.fixture
+def completions(student, monkeypatch):
+    monkeypatch.setenv("STUDENT_KEY", KEY)
+    server = Completions(str(student))
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def engine(address: str, **settings) -> EngineSettings:
+    return EngineSettings(backend="server", base_url=address, api_key_env="STUDENT_KEY", max_num_seqs=4, **settings)
+
+
+@pytest.fixture
+def sampler(completions, student):
+    sampler = open_sampler(str(student), engine(completions.address, max_model_len=200), GREEDY, 0)
+    yield sampler
+    sampler.close()
+    sampler.close()
+
+
+def test_counts_come_from_usage_and_the_students_tokenizer(sampler, requests):
+    assert list(sampler.sample(iter(requests[:1]))) == [Completion(requests[0].id, "ab</think>c", 5, 2, "stop")]
+
+
+def test_prompts_go_as_token_ids_and_a_bounded_number_at_once(sampler, completions, requests):
+    counted = Counted(requests)
+    for done, _ in enumerate(sampler.sample(counted), start=1):
+        assert counted.taken <= done + 2 * 4
+    assert sorted(body["prompt"] for body in completions.bodies) == sorted(one.prompt_ids for one in requests)
+    assert 1 < completions.most_in_flight <= 4
+
+
+def test_transient_errors_are_tried_again(sampler, completions, requests):
+    completions.statuses = [503, 429, 500]
+    assert all(isinstance(one, Completion) for one in sampler.sample(iter(requests[:4])))
+
+
+def test_refused_request_is_rejected_and_others_go_on(sampler, completions, requests):
+    completions.statuses = [400]
+    long = Request("long", [5] * 200)
+    kinds = Counter(type(one) for one in sampler.sample(iter([*requests[:4], long])))
+    assert kinds == {Completion: 3, Rejection: 2}
+
+
+def test_refused_key_is_a_user_error_that_does_not_show_it(completions, student, monkeypatch):
+    monkeypatch.setenv("STUDENT_KEY", "sk-wrong-and-secret")
+    with pytest.raises(UserError, match="STUDENT_KEY") as caught:
+        open_sampler(str(student), engine(completions.address), GREEDY, 0)
+    assert "secret" not in str(caught.value)
+
+
+def test_unknown_model_names_the_served_one(completions, student, tokenizer):
+    with pytest.raises(InputError, match="it serves") as caught:
+        open_sampler("another", engine(completions.address), GREEDY, 0, tokenizer=tokenizer)
+    assert str(student) in str(caught.value)
+
+
+def test_nobody_at_the_address_is_a_user_error(student):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{unused.getsockname()[1]}/v1"
+    with pytest.raises(UserError, match=r"engine\.base_url"):
+        open_sampler(str(student), engine(address), GREEDY, 0)

@@ -1,0 +1,161 @@
+"""Real vLLM on whatever this machine has, with a random student."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from drp.config.sections import EngineSettings, SamplingSettings
+from drp.errors import InputError, UserError
+from drp.student.base import Completion, Rejection, Request
+from drp.student.sampler import open_sampler
+from drp.student.vllm import check_room
+from tests.conftest import REPOSITORY
+from tests.student.conftest import Counted
+from tests.student.students import MAX_MODEL_LEN, build_student
+
+pytestmark = pytest.mark.vllm
+
+ENGINE = EngineSettings(backend="vllm", dtype="float32", max_num_seqs=4)
+WAITING = 1
+GREEDY = SamplingSettings(temperature=0, max_new_tokens=30)
+
+
+@pytest.fixture(scope="module")
+def sampler(student):
+    sampler = open_sampler(str(student), ENGINE, GREEDY, seed=0)
+    yield sampler
+    sampler.close()
+
+
+@pytest.fixture
+def drawing(sampler, monkeypatch):
+    """The one engine with other sampling settings."""
+
+    def change(**settings):
+        monkeypatch.setattr(sampler, "_sampling", SamplingSettings(**settings))
+        return sampler
+
+    return change
+
+
+def test_greedy_responses_equal_those_of_transformers(sampler, student, requests):
+    other = open_sampler(str(student), EngineSettings(backend="transformers", dtype="float32"), GREEDY, seed=0)
+    expected = {one.id: one for one in other.sample(iter(requests))}
+    other.close()
+    assert {one.id: one for one in sampler.sample(iter(requests))} == expected
+
+
+def test_requests_are_taken_only_as_there_is_room(sampler, requests):
+    counted = Counted(requests)
+    for done, _ in enumerate(sampler.sample(counted)):
+        assert counted.taken <= done + ENGINE.max_num_seqs + WAITING + ENGINE.max_num_seqs
+    assert counted.taken == len(requests)
+
+
+def test_leaving_early_empties_the_engine(sampler, requests):
+    stream = sampler.sample(Counted(requests))
+    next(stream)
+    stream.close()
+    assert not sampler._engine.has_unfinished_requests()
+    assert len(list(sampler.sample(iter(requests)))) == len(requests)
+
+
+def test_prompt_without_room_is_rejected_and_others_go_on(sampler, requests):
+    refused = [Request("long", [5] * MAX_MODEL_LEN), Request("empty", []), Request("foreign", [10**6])]
+    tight = Request("tight", [5] * (MAX_MODEL_LEN - 3))
+    drawn = {one.id: one for one in sampler.sample(iter([*refused, tight, requests[0]]))}
+    assert all(isinstance(drawn[one.id], Rejection) for one in refused)
+    assert drawn["tight"].n_tokens <= 3
+    assert isinstance(drawn[requests[0].id], Completion)
+
+
+def test_end_of_sequence_is_counted_and_not_shown(drawing, requests, tokenizer):
+    drawn = list(drawing(temperature=2, top_p=1, max_new_tokens=100).sample(iter(requests)))
+    stopped = [one for one in drawn if one.finish_reason == "stop"]
+    assert stopped
+    assert {one.finish_reason for one in drawn} <= {"stop", "length"}
+    assert all(tokenizer.eos_token not in one.text for one in drawn)
+
+
+def test_same_seed_gives_the_same_responses(drawing, requests):
+    sampler = drawing(temperature=1, max_new_tokens=20)
+    first, again = (list(sampler.sample(iter(requests))) for _ in range(2))
+    assert first == again
+
+
+def test_cache_too_small_for_one_response_is_a_clear_message(student, tmp_path):
+    settings = EngineSettings(backend="vllm", max_model_len=10**6)
+    with pytest.raises(InputError, match="max_model_len") as caught:
+        open_sampler(str(student), settings, GREEDY, seed=0)
+    assert "\n" not in str(caught.value)
+
+
+def test_cache_that_holds_no_whole_response_names_the_setting():
+    check_room(4096, own_limit=4096, max_new_tokens=16384, key="engine.cpu_kvcache_gib")
+    check_room(20000, own_limit=131072, max_new_tokens=16384, key="engine.cpu_kvcache_gib")
+    with pytest.raises(UserError, match=r"engine\.cpu_kvcache_gib"):
+        check_room(16384, own_limit=131072, max_new_tokens=16384, key="engine.cpu_kvcache_gib")
+
+
+def test_second_engine_opens_after_the_first_is_closed(sampler, student, requests, tmp_path_factory):
+    import torch
+
+    threads = torch.get_num_threads()
+    sampler.close()
+    sampler.close()
+    assert torch.get_num_threads() >= threads
+    trained = build_student(tmp_path_factory.mktemp("trained"), seed=1)
+    second = open_sampler(str(trained), ENGINE, GREEDY, seed=0)
+    drawn = list(second.sample(iter(requests)))
+    second.close()
+    assert len(drawn) == len(requests)
+    torch.set_num_threads(threads)
+    assert torch.get_num_threads() == threads
+
+
+ENDLESS = """
+import itertools, json, sys
+from drp.student.base import Request
+from drp.student.sampler import open_sampler
+from drp.student.vllm import check_room
+from drp.config.sections import EngineSettings, SamplingSettings
+
+def main():
+    sampler = open_sampler(sys.argv[1], EngineSettings(backend="vllm"), SamplingSettings(max_new_tokens=50), 0)
+    try:
+        for drawn in sampler.sample(Request(str(n), [0, 2, 5 + n % 200, 3]) for n in itertools.count()):
+            print(json.dumps({"id": drawn.id, "n_tokens": drawn.n_tokens}), flush=True)
+    finally:
+        sampler.close()
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)
+"""
+
+
+def test_interrupt_ends_in_seconds_with_clean_stdout_and_no_other_process(student, tmp_path):
+    script, output = tmp_path / "endless.py", tmp_path / "stdout"
+    script.write_text(ENDLESS)
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    with output.open("w") as stdout:
+        process = subprocess.Popen([sys.executable, str(script), str(student)], stdout=stdout, env=environment)
+    try:
+        while output.stat().st_size < 1000 and process.poll() is None:
+            time.sleep(0.2)
+        # Nothing that a kill -9 of this one process would leave behind.
+        assert psutil.Process(process.pid).children(recursive=True) == []
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=15) == 130
+    finally:
+        process.kill()
+    lines = [json.loads(line) for line in output.read_text().splitlines()]
+    assert all(line["n_tokens"] > 0 for line in lines)

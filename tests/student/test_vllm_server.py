@@ -1,0 +1,35 @@
+"""The server backend against vLLM's own server, which conftest.py starts while other tests run."""
+
+import socket
+import time
+
+import pytest
+
+from drp.config.sections import EngineSettings, SamplingSettings
+from drp.student.sampler import open_sampler
+from tests.student.students import MAX_MODEL_LEN
+
+GREEDY = SamplingSettings(temperature=0, max_new_tokens=30)
+
+
+@pytest.fixture
+def address(starting_server):
+    deadline = time.monotonic() + 180
+    while True:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", starting_server.port)) == 0:
+                return f"http://127.0.0.1:{starting_server.port}/v1"
+        running = starting_server.process.poll() is None and time.monotonic() < deadline
+        assert running, starting_server.log.read_text()[-3000:]
+        time.sleep(0.3)
+
+
+@pytest.mark.vllm
+def test_vllm_server_gives_the_responses_of_transformers(address, student, requests):
+    served = open_sampler(str(student), EngineSettings(backend="server", base_url=address, max_num_seqs=4), GREEDY, 0)
+    assert served.max_model_len == MAX_MODEL_LEN
+    local = open_sampler(str(student), EngineSettings(backend="transformers", dtype="float32"), GREEDY, 0)
+    drawn = {one.id: one for one in served.sample(iter(requests))}
+    assert drawn == {one.id: one for one in local.sample(iter(requests))}
+    served.close()
+    local.close()

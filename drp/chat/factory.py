@@ -36,7 +36,7 @@ def open_client(
         from drp.chat.batch.client import BatchClient
 
         return BatchClient(settings, open_courier(settings, store, environ=environ, backoff=backoff))
-    with _closing_on_error(store):
+    with _closing_on_error(store.open()):
         _refuse_beside_batches(settings, store)
         key, price = _prepare(settings, environ)
         return PayingClient(settings, _open_wire(settings, key), store, price, backoff=backoff)
@@ -53,7 +53,7 @@ def open_courier(
     from drp.chat.batch.courier import Courier
     from drp.chat.openai import OpenAIWire
 
-    with _closing_on_error(store):
+    with _closing_on_error(store.open()):
         key, price = _prepare(settings, environ)
         return Courier(settings, OpenAIWire(settings, key), key, Ledger(settings, store, price), backoff or Backoff())
 
@@ -96,7 +96,7 @@ def _prepare(settings: TeacherSettings, environ: Mapping[str, str]) -> tuple[Key
 
 def open_stored(settings: TeacherSettings, store: ReplyStore) -> StoredClient:
     """A client for the replies that `open_client` has paid for: it needs no key, and asks nobody."""
-    return StoredClient(settings, store, find_address(settings))
+    return StoredClient(settings, store.open(), find_address(settings))
 
 
 def find_address(settings: TeacherSettings) -> str:

@@ -106,14 +106,13 @@ def identify_request(settings: TeacherSettings, address: str, messages: Sequence
 class ReplyStore:
     """The replies of one run directory; one process at a time.
 
-    stage: who asks now; written into each reply. paid: what this stage paid for, over all its runs.
+    stage: who asks now; written into each reply. paid: what this stage paid for, over all its runs; None until `open`.
     spent_usd: dollars of all replies in the file whose price was known. unpriced: usage of those whose was not.
-    Raises InputError where the file cannot be used, or another drp is using it.
     """
 
     def __init__(self, path: Path, stage: str | None = None) -> None:
         self.path, self.stage = path, stage
-        self.paid = Usage(cost_usd=0.0)
+        self.paid: Usage | None = None
         self.spent_usd = 0.0
         self.unpriced = Usage()
         # Eight bytes of the hash are enough to find a line; the line's own id is compared before it is used.
@@ -121,15 +120,26 @@ class ReplyStore:
         self._end = 0
         self._broken: InputError | None = None
         self._held = ExitStack()
+
+    def open(self) -> Self:
+        """Lock and read the file; does nothing if it is open already.
+
+        Raises InputError where the file cannot be used, or another drp is using it.
+        """
+        if self.paid is not None:
+            return self
+        self.paid = Usage(cost_usd=0.0)
         try:
-            self._held.enter_context(lock(path))
-            self._appender = self._held.enter_context(Appender(path))
-            with explain_os_errors(path):
-                self._file = self._held.enter_context(path.open("rb"))
+            self._held.enter_context(lock(self.path))
+            self._appender = self._held.enter_context(Appender(self.path))
+            with explain_os_errors(self.path):
+                self._file = self._held.enter_context(self.path.open("rb"))
                 self._read_all()
         except BaseException:
             self._held.close()
+            self.paid = None
             raise
+        return self
 
     def find(self, key: str) -> StoredReply | None:
         """The reply to the request with this hash, or None."""
@@ -164,7 +174,7 @@ class ReplyStore:
         return len(self._offsets)
 
     def __enter__(self) -> Self:
-        return self
+        return self.open()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
@@ -180,7 +190,7 @@ class ReplyStore:
             self._end += len(line)
 
     def _count(self, reply: StoredReply, offset: int) -> None:
-        if reply.stage == self.stage:
+        if reply.stage == self.stage and self.paid is not None:
             self.paid += reply.usage
         if reply.usage.cost_usd is None:
             self.unpriced += reply.usage

@@ -53,16 +53,16 @@ def test_a_spoilt_line_is_named(path: Path) -> None:
         store.append(reply_to("a"))
     path.write_text('{"id": 3}\n' + path.read_text())
     with pytest.raises(InputError, match=r"replies\.jsonl:1: not a stored reply"):
-        ReplyStore(path)
+        ReplyStore(path).open()
 
 
 def test_a_second_process_is_refused_until_the_first_is_done(path: Path) -> None:
-    store = ReplyStore(path)
+    store = ReplyStore(path).open()
     with pytest.raises(InputError, match="another drp"):
-        ReplyStore(path)
+        ReplyStore(path).open()
     store.close()
     store.close()
-    ReplyStore(path).close()
+    ReplyStore(path).open().close()
 
 
 def test_dollars_are_summed_over_all_runs_and_unknown_ones_apart(path: Path) -> None:
@@ -94,7 +94,7 @@ def test_after_a_failed_write_nothing_more_is_written(path: Path, monkeypatch: p
 def test_a_read_only_folder_is_a_clear_message(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="file"):
-        ReplyStore(tmp_path / "file" / "replies.jsonl")
+        ReplyStore(tmp_path / "file" / "replies.jsonl").open()
 
 
 def test_every_part_of_a_request_is_in_its_hash() -> None:

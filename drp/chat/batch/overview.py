@@ -57,7 +57,7 @@ def _ask_provider(config: Config, settings: TeacherSettings, cancel: bool) -> No
     # Whatever mode the configuration has now, these replies have a batch's price.
     settings = settings.model_copy(update={"mode": "batch"})
     try:
-        store = ReplyStore(RunDir(config.run_dir).replies)
+        store = ReplyStore(RunDir(config.run_dir).replies).open()
     except InputError as error:
         if cancel:
             raise

@@ -16,7 +16,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from drp.errors import InputError, TooManyFailures
 from drp.records import Failure, Omission, Record, Usage
@@ -95,6 +95,14 @@ InT = TypeVar("InT", bound=Record)
 OutT = TypeVar("OutT", bound=Record)
 
 
+class PaidReplies(Protocol):
+    """What a stage needs of the stored replies of its teacher (`drp.chat.store.ReplyStore`)."""
+
+    @property
+    def paid(self) -> Usage | None:
+        """What this stage has paid for in this run directory, over all its runs; None until the store is opened."""
+
+
 @dataclass(frozen=True)
 class Stage(Generic[InT, OutT]):
     """What differs between stages.
@@ -103,9 +111,9 @@ class Stage(Generic[InT, OutT]):
     fingerprint: the configuration that decides the output, and the prompts' hashes.
     read: every input record, from the first, in a fixed order; unreadable ones as failures.
     work: turns the records that are still missing into outputs, in any order; its outputs have its inputs' ids.
-    keep: the reason to leave a record out, or None to work on it.
+    skip_reason: the reason to leave a record out, or None to work on it.
     fan_out: how many records `read` makes of one line.
-    paid: what the stage has paid a teacher so far, over all its runs; None where none was asked.
+    store: the replies that the stage pays for; None for a stage without a paid teacher.
     """
 
     name: str
@@ -114,9 +122,14 @@ class Stage(Generic[InT, OutT]):
     fingerprint: dict[str, Any]
     read: Callable[[], Iterator[InT | Failure]]
     work: Callable[[Iterator[InT]], Iterator[OutT | Omission | Failure]]
-    keep: Callable[[InT], str | None] = lambda _: None
+    skip_reason: Callable[[InT], str | None] = lambda _: None
     fan_out: int = 1
-    paid: Callable[[], Usage | None] = lambda: None
+    store: PaidReplies | None = None
+
+    @property
+    def paid(self) -> Usage | None:
+        """What the stage has paid so far, over all its runs; None if no teacher was asked in this one."""
+        return self.store.paid if self.store else None
 
     def records(self, limit: int | None) -> Iterator[InT | Failure]:
         """The input records that one run looks at."""
@@ -248,7 +261,7 @@ def _finish(stage: Stage[Any, Any], options: RunOptions, manifest: Manifest, tal
         raise
     finally:
         seconds = manifest.seconds + time.monotonic() - clock
-        update = {"state": state, "counts": tally.settle(), "usage": tally.usage, "paid": stage.paid() or manifest.paid}
+        update = {"state": state, "counts": tally.settle(), "usage": tally.usage, "paid": stage.paid or manifest.paid}
         update |= {"seconds": seconds, "finished": now()}
         manifest.model_copy(update=update).save(stage.target)
 
@@ -265,7 +278,7 @@ def _work_off(stage: Stage[InT, OutT], options: RunOptions, tally: Tally) -> Non
         outcomes = stack.enter_context(closing(stage.work(chain([first], missing))))  # type: ignore[type-var]
         for outcome in outcomes:
             _record(outcome, tally, output, failures)
-            progress.advance(failed=tally.counts.failed, paid=stage.paid())
+            progress.advance(failed=tally.counts.failed, paid=stage.paid)
 
 
 def _count_records(stage: Stage[Any, Any], options: RunOptions) -> int | None:
@@ -289,12 +302,12 @@ def _missing(
             tally.ids.add(record.id)
             if record.id in tally.done:
                 tally.counts.written += 1
-            elif reason := stage.keep(record):
+            elif reason := stage.skip_reason(record):
                 tally.filtered[reason] += 1
             else:
                 yield record
                 continue
-        progress.advance(failed=tally.counts.failed, paid=stage.paid())
+        progress.advance(failed=tally.counts.failed, paid=stage.paid)
 
 
 def _record(outcome: Record, tally: Tally, output: Appender, failures: Appender) -> None:
@@ -326,7 +339,7 @@ def _describe_plan(stage: Stage[InT, Any], options: RunOptions) -> Counts:
             tally.counts.failed += 1
         elif record.id in tally.done:
             tally.counts.written += 1
-        elif reason := stage.keep(record):
+        elif reason := stage.skip_reason(record):
             tally.filtered[reason] += 1
         else:
             to_do += 1

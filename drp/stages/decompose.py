@@ -18,17 +18,16 @@ from drp.runs.stage import RunOptions, Stage, run_stage
 from drp.student.response import CLOSING
 from drp.teachers.base import Teacher
 from drp.teachers.checks import check_steps
-from drp.teachers.factory import describe_teacher, open_teacher
+from drp.teachers.factory import describe_teacher, open_store, open_teacher
 
 
 def run(config: Config, options: RunOptions = RunOptions()) -> Counts:
     rundir = RunDir(config.run_dir)
     source = options.input or rundir.traces
-    teacher: Teacher | None = None
+    store = open_store(config, "decompose")
 
     def work(traces: Iterator[Trace]) -> Iterator[Decomposition | Failure]:
-        nonlocal teacher
-        teacher = open_teacher(config, "decompose", stored_only=options.reparse)
+        teacher = open_teacher(config, store, stored_only=options.reparse)
         return map_concurrently(partial(decompose, teacher), traces, config.teacher.n_in_flight, teacher.close)
 
     stage = Stage(
@@ -38,8 +37,8 @@ def run(config: Config, options: RunOptions = RunOptions()) -> Counts:
         fingerprint=fingerprint(config),
         read=lambda: read_records(source, Trace),
         work=work,
-        keep=lambda trace: reason_to_leave_out(trace, config.decompose.only_correct),
-        paid=lambda: teacher.paid if teacher else None,
+        skip_reason=lambda trace: find_skip_reason(trace, config.decompose.only_correct),
+        store=store,
     )
     return run_stage(stage, options, config.max_failures)
 
@@ -49,8 +48,8 @@ def fingerprint(config: Config) -> dict[str, Any]:
     return {"decompose": config.decompose.identity(), "teacher": describe_teacher(config, "decompose")}
 
 
-def reason_to_leave_out(trace: Trace, only_correct: bool) -> str | None:
-    """Why this trace is not worth a teacher; None where it is."""
+def find_skip_reason(trace: Trace, only_correct: bool) -> str | None:
+    """Why this trace is not decomposed; None if it is."""
     if not trace.thinking.strip():
         return "empty thinking"
     if not only_correct or trace.correct:

@@ -76,7 +76,7 @@ def _take_traces(teaching: Teaching, config: Config, source: Path, options: RunO
             became[record.kind] += 1
         elif record.id in done:
             became["decomposed already"] += 1
-        elif reason := decompose.reason_to_leave_out(record, config.decompose.only_correct):
+        elif reason := decompose.find_skip_reason(record, config.decompose.only_correct):
             became[reason] += 1
         else:
             teaching.add_trace(record)

@@ -17,6 +17,7 @@ from heapq import nsmallest
 from pathlib import Path
 from typing import Self
 
+from drp.chat.store import ReplyStore
 from drp.config.sections import Config
 from drp.errors import InputError, TooManyFailures
 from drp.evaluation.preference import describe, write_preference
@@ -153,11 +154,11 @@ def build_stage(config: Config, theirs: Path, options: RunOptions) -> Stage[Pair
     rundir = RunDir(config.run_dir)
     ours = options.input or rundir.steps
     target = options.output or rundir.judge / f"{name_steps(theirs)}.jsonl"
-    judge: Judge | None = None
+    # Each comparison has its own account among the stored replies: a run directory may hold several.
+    store = ReplyStore(rundir.replies, f"judge {target.stem}")
 
     def work(pairs: Iterator[Pair]) -> Iterator[Judgement | Failure]:
-        nonlocal judge
-        judge = open_judge(config, f"judge {target.stem}", stored_only=options.reparse)
+        judge = open_judge(config, store, stored_only=options.reparse)
         return map_concurrently(partial(compare, judge), pairs, find_settings(config).n_in_flight, judge.close)
 
     return Stage(
@@ -167,8 +168,8 @@ def build_stage(config: Config, theirs: Path, options: RunOptions) -> Stage[Pair
         fingerprint={"judge": describe_judge(config), "seed": config.seed},
         read=lambda: read_pairs(ours, theirs, config.judge.pairs, config.seed),
         work=work,
-        keep=lambda pair: pair.leave_out,
-        paid=lambda: judge.paid if judge else None,
+        skip_reason=lambda pair: pair.leave_out,
+        store=store,
     )
 
 

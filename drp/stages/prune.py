@@ -20,20 +20,19 @@ from drp.runs.stage import RunOptions, Stage, run_stage
 from drp.student.response import Tokenizer, count_tokens, join_response, load_tokenizer
 from drp.teachers.base import Revision, Teacher
 from drp.teachers.checks import check_revision, is_slow
-from drp.teachers.factory import describe_teacher, open_teacher
+from drp.teachers.factory import describe_teacher, open_store, open_teacher
 
 
 def run(config: Config, options: RunOptions = RunOptions()) -> Counts:
     rundir = RunDir(config.run_dir)
     source = options.input or rundir.steps
-    teacher: Teacher | None = None
+    store = open_store(config, "prune")
 
     def work(decompositions: Iterator[Decomposition]) -> Iterator[Pruning | Omission | Failure]:
-        nonlocal teacher
         student = config.student
         tokenizer = load_tokenizer(student.model, student.revision, student.trust_remote_code)
         with Grader(config.grading) as grader:
-            teacher = open_teacher(config, "prune", grader, tokenizer, stored_only=options.reparse)
+            teacher = open_teacher(config, store, grader, tokenizer, stored_only=options.reparse)
             do = partial(prune, teacher, grader, tokenizer)
             yield from map_concurrently(do, decompositions, config.teacher.n_in_flight, teacher.close)
 
@@ -44,7 +43,7 @@ def run(config: Config, options: RunOptions = RunOptions()) -> Counts:
         fingerprint=fingerprint(config),
         read=lambda: read_records(source, Decomposition),
         work=work,
-        paid=lambda: teacher.paid if teacher else None,
+        store=store,
     )
     return run_stage(stage, options, config.max_failures)
 

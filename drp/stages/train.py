@@ -30,9 +30,9 @@ from drp.runs.stage import RunOptions, check_failures, failures_path, waits_for
 from drp.student.response import Tokenizer, load_tokenizer
 
 if TYPE_CHECKING:
-    from drp.training.examples import Selection
+    from drp.training.examples import ExampleSelection
     from drp.training.preflight import Preflight
-    from drp.training.summary import TrainDir, Trained, TrainSummary
+    from drp.training.summary import TrainDir, TrainResult, TrainSummary
 
 
 def run(config: Config, options: RunOptions = RunOptions()) -> "TrainSummary | None":
@@ -40,11 +40,11 @@ def run(config: Config, options: RunOptions = RunOptions()) -> "TrainSummary | N
 
     Raises InputError for a missing or changed input, TooManyFailures after everything was written.
     """
-    from drp.training.launch import leads
+    from drp.training.launch import is_main_process
     from drp.training.summary import TrainDir
 
     source, folder = _locate(config, options)
-    if not leads():
+    if not is_main_process():
         _follow(config, options, folder)
         return None
     if waits_for(source, "train", options):
@@ -99,11 +99,12 @@ def preview(config: Config, options: RunOptions = RunOptions()) -> "Preflight":
     return _inspect(config, *_select(config, options))
 
 
-def _inspect(config: Config, selection: "Selection", tokenizer: Tokenizer) -> "Preflight":
-    from drp.training.preflight import forecast, inspect_examples
+def _inspect(config: Config, selection: "ExampleSelection", tokenizer: Tokenizer) -> "Preflight":
+    from drp.training.memory import estimate_memory
+    from drp.training.preflight import inspect_examples
 
     shown = inspect_examples(selection, tokenizer, config.train)
-    return shown.model_copy(update={"memory": forecast(config, selection)})
+    return shown.model_copy(update={"memory": estimate_memory(config, selection)})
 
 
 def load_summary(path: Path) -> "TrainSummary | None":
@@ -122,14 +123,14 @@ def _locate(config: Config, options: RunOptions) -> "tuple[Path, TrainDir]":
     return options.input or rundir.pruned, TrainDir(options.output or rundir.train)
 
 
-def _select(config: Config, options: RunOptions) -> "tuple[Selection, Tokenizer]":
+def _select(config: Config, options: RunOptions) -> "tuple[ExampleSelection, Tokenizer]":
     """Raises InputError where nothing is left to train on."""
-    from drp.training.examples import Source, select_examples
+    from drp.training.examples import TrainingRecord, select_examples
 
     source, _ = _locate(config, options)
     student = config.student
     tokenizer = load_tokenizer(student.model, student.revision, student.trust_remote_code)
-    records = islice(read_records(source, Source), options.limit)
+    records = islice(read_records(source, TrainingRecord), options.limit)
     selection = select_examples(records, tokenizer, config.train, config.seed)
     if not selection.train:
         hint = "; see train.cutoff_tokens and train.only_correct" if selection.filtered else ""
@@ -220,12 +221,12 @@ def _train(config: Config, options: RunOptions, manifest: Manifest, folder: "Tra
     return summary
 
 
-def _train_student(config: Config, selection: "Selection", tokenizer: Tokenizer, folder: "TrainDir") -> "Trained":
+def _train_student(config: Config, selection: "ExampleSelection", tokenizer: Tokenizer, folder: "TrainDir") -> "TrainResult":
     """Here, or in processes of their own."""
-    from drp.training.launch import is_launched, run_ranks
+    from drp.training.launch import is_launched, launch_processes
     from drp.training.session import train_student
 
     n = config.train.num_processes
     if is_launched() or n == 1:
         return train_student(config, selection, tokenizer, folder)
-    return run_ranks(n, train_student, config, selection, tokenizer, folder)
+    return launch_processes(n, train_student, config, selection, tokenizer, folder)

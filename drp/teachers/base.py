@@ -42,11 +42,6 @@ class Teacher(Protocol):
     name: str
     """`rules`, or the model's name; written into every record."""
 
-    @property
-    def paid(self) -> Usage:
-        """What the stage has paid for, over all its runs in this run directory; failed records' replies too."""
-        ...
-
     async def decompose(self, trace: Trace) -> Segmentation:
         """Split `trace.thinking` into skill-labelled steps (paper, section 3.1)."""
         ...

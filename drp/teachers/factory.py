@@ -8,6 +8,7 @@ from drp.runs.rundir import RunDir
 from drp.teachers.base import Teacher
 
 if TYPE_CHECKING:
+    from drp.chat.store import ReplyStore
     from drp.grading import Grader
     from drp.student.response import Tokenizer
 
@@ -25,9 +26,18 @@ def describe_teacher(config: Config, task: Task) -> dict[str, Any]:
     return {**config.teacher.identity(), "prompts": Prompts.load(config.teacher.prompts_dir).hashes(names)}
 
 
+def open_store(config: Config, task: Task) -> "ReplyStore | None":
+    """The run directory's stored replies, not opened yet: `open_teacher` does that. None for the offline teacher."""
+    if config.teacher.provider == "rules":
+        return None
+    from drp.chat.store import ReplyStore
+
+    return ReplyStore(RunDir(config.run_dir).replies, task)
+
+
 def open_teacher(
     config: Config,
-    task: Task,
+    store: "ReplyStore | None",
     grader: "Grader | None" = None,
     tokenizer: "Tokenizer | None" = None,
     *,
@@ -35,21 +45,20 @@ def open_teacher(
 ) -> Teacher:
     """The configured teacher.
 
+    store: from `open_store`; it is opened here, and closed with the teacher.
     grader, tokenizer: for the checks that pruning kept the answer and made the response shorter.
-    stored_only: take every reply from the run directory's store, and ask nobody.
-    Raises UserError where the provider's key is missing.
+    stored_only: answer from the stored replies alone, without requests and without a key.
+    Raises UserError if the provider's key is missing.
     """
-    if config.teacher.provider == "rules":
+    if store is None:
         from drp.teachers.rules.teacher import RulesTeacher
 
         return RulesTeacher(config.decompose.method)
     from drp.chat.factory import open_client, open_stored
-    from drp.chat.store import ReplyStore
     from drp.student.response import count_tokens
     from drp.teachers.llm.prompts import Prompts
     from drp.teachers.llm.teacher import LLMTeacher
 
-    store = ReplyStore(RunDir(config.run_dir).replies, task)
     return LLMTeacher(
         open_stored(config.teacher, store) if stored_only else open_client(config.teacher, store),
         config.teacher,
@@ -57,5 +66,4 @@ def open_teacher(
         Prompts.load(config.teacher.prompts_dir),
         same_answer=grader.same_answer if grader else None,
         count=partial(count_tokens, tokenizer) if tokenizer else len,
-        tell_paid=lambda: store.paid,
     )

@@ -1,6 +1,6 @@
 """A judge of decompositions: a chat model that is shown two of them and says which is cut better (paper, Appendix D).
 
-    judge = open_judge(config, "judge plain")
+    judge = open_judge(config, ReplyStore(rundir.replies, "judge plain"))
     verdicts, usage = await judge.compare(a.steps, b.steps)
 
 REASON: the steps of A end where a computation ends.
@@ -13,7 +13,7 @@ sentences have no skills, so that a label would give the version away.
 
 import asyncio
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from drp.chat.factory import open_client, open_stored
@@ -22,7 +22,6 @@ from drp.chat.wire import ChatClient
 from drp.config.sections import Config, TeacherSettings
 from drp.errors import ConfigError
 from drp.records import Step, Usage, Verdict
-from drp.runs.rundir import RunDir
 from drp.student.response import CLOSING
 from drp.teachers.checks import excerpt
 from drp.teachers.llm.dialogue import Dialogue, TooLong
@@ -58,32 +57,23 @@ def describe_judge(config: Config) -> dict[str, Any]:
     return {**identity, "prompts": Prompts.load(settings.prompts_dir).hashes(PROMPTS)}
 
 
-def open_judge(config: Config, payer: str, *, stored_only: bool = False) -> "Judge":
-    """The configured judge; its replies are kept with the teacher's.
+def open_judge(config: Config, store: ReplyStore, *, stored_only: bool = False) -> "Judge":
+    """The configured judge. Opens `store`, which is closed with the judge.
 
-    payer: on whose account they go: one comparison's, of which a run directory may have several.
-    stored_only: take every reply from there, and ask nobody. Raises UserError where the judge's key is missing.
+    stored_only: answer from the stored replies alone, without requests and without a key.
+    Raises UserError if the judge's key is missing.
     """
     settings = find_settings(config)
-    prompts = Prompts.load(settings.prompts_dir)
-    store = ReplyStore(RunDir(config.run_dir).replies, payer)
     client = open_stored(settings, store) if stored_only else open_client(settings, store)
-    return Judge(client, prompts, settings.max_reasks, lambda: store.paid)
+    return Judge(client, Prompts.load(settings.prompts_dir), settings.max_reasks)
 
 
 class Judge:
-    """A chat model with the judge's prompt. name: the model's. tell_paid: what this comparison has cost so far."""
+    """A chat model with the judge's prompt. name: the model's."""
 
-    def __init__(
-        self, client: ChatClient, prompts: Prompts, max_reasks: int, tell_paid: Callable[[], Usage] = Usage
-    ) -> None:
+    def __init__(self, client: ChatClient, prompts: Prompts, max_reasks: int) -> None:
         self.name = client.model
-        self._client, self._prompts, self._max_reasks, self._tell_paid = client, prompts, max_reasks, tell_paid
-
-    @property
-    def paid(self) -> Usage:
-        """What this comparison has cost, over all its runs."""
-        return self._tell_paid()
+        self._client, self._prompts, self._max_reasks = client, prompts, max_reasks
 
     async def compare(self, a: Sequence[Step], b: Sequence[Step]) -> tuple[list[Verdict], Usage]:
         """The verdicts, a first and b first, and what they cost. Raises RecordError where a reply stays unreadable."""

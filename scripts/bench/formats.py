@@ -29,7 +29,7 @@ from drp.errors import RecordError
 from drp.grading import Grader
 from drp.records import Decomposition, Failure, Trace, Usage
 from drp.runs.jsonl import read_records
-from drp.stages.decompose import reason_to_leave_out
+from drp.stages.decompose import find_skip_reason
 from drp.teachers.llm.prompts import Prompts
 from drp.teachers.llm.teacher import LLMTeacher
 from tests.teachers import competent
@@ -106,7 +106,7 @@ def read_traces(path: Path) -> Iterable[Trace]:
     for record in read_records(path, Trace):
         if isinstance(record, Failure):
             raise SystemExit(f"{record.message}; bring traces into their form with `drp import`")
-        if reason_to_leave_out(record, only_correct=True) is None:
+        if find_skip_reason(record, only_correct=True) is None:
             yield record
 
 

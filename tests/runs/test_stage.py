@@ -52,7 +52,8 @@ def numbers(*values: int) -> list[dict[str, Any]]:
 
 def test_every_record_is_accounted_for(write_lines: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
     source = write_lines("in.jsonl", *numbers(1, -2, 3, 4), "not json\n", {"id": "n0", "value": 9})
-    counts = run_stage(stage(source, keep=lambda n: "too large" if n.value > 3 else None), RunOptions(), max_failures=9)
+    small_only = stage(source, skip_reason=lambda n: "too large" if n.value > 3 else None)
+    counts = run_stage(small_only, RunOptions(), max_failures=9)
     assert (counts.read, counts.written, counts.filtered, counts.failed) == (6, 2, {"too large": 1}, 3)
     assert "read 6 = written 2 + filtered 1 (too large 1) + failed 3" in capsys.readouterr().out
     failures = read_lines(source.with_name("squares.failed.jsonl"))

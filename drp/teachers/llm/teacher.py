@@ -46,7 +46,6 @@ class LLMTeacher:
 
     same_answer: grades an answer segment against the expected answer; None leaves that check out.
     count: tokens of a text, for the check that a response became shorter; characters unless given.
-    tell_paid: what has been paid so far, see Teacher.paid; by default nothing.
     """
 
     def __init__(
@@ -58,7 +57,6 @@ class LLMTeacher:
         *,
         same_answer: SameAnswer | None = None,
         count: Callable[[str], int] = len,
-        tell_paid: Callable[[], Usage] = Usage,
     ) -> None:
         self.name = client.model
         self._client = client
@@ -67,14 +65,8 @@ class LLMTeacher:
         self._prompts = prompts
         self._same_answer = same_answer
         self._count = count
-        self._tell_paid = tell_paid
         self._format: ReplyFormat = SpansFormat() if settings.format == "spans" else TextFormat()
         self._room = int(_FILL * settings.max_output_tokens)
-
-    @property
-    def paid(self) -> Usage:
-        """See Teacher."""
-        return self._tell_paid()
 
     async def decompose(self, trace: Trace) -> Segmentation:
         """See Teacher. The parts of a long trace are asked for at the same time."""

@@ -24,7 +24,6 @@ class RulesTeacher:
     """A `Teacher` of fixed rules. method: how `decompose` splits (paper, sections 3.1 and 6.1, appendix D)."""
 
     name = "rules"
-    paid = _FREE
 
     def __init__(self, method: Literal["skill", "default", "sentence"] = "skill") -> None:
         self.method = method

@@ -51,3 +51,9 @@ class RecordError(DrpError):
 
 class TooManyFailures(DrpError):
     """The stage finished, but more records failed than the configuration's `max_failures` allows."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or the name of its type if the message is empty."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

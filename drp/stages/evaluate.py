@@ -5,20 +5,15 @@ other, so that only one is in memory.
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
 from pathlib import Path
 
 from drp.config.sections import Config, EvalModel
 from drp.errors import ConfigError, InputError
 from drp.evaluation.score import write_summary
-from drp.grading import Grader
 from drp.records import Failure, Sample
 from drp.runs.rundir import RunDir
 from drp.runs.stage import RunOptions, Stage, run_stage
-from drp.student.base import Completion, Sampler
-from drp.student.response import Tokenizer, load_tokenizer, split_response
-from drp.student.rollouts import Rollout, draw, read_rollouts, write_problems
-from drp.student.sampler import open_sampler
+from drp.student.rollouts import GradedResponse, Responder, Rollout, read_rollouts, write_problems
 
 
 def run(config: Config, options: RunOptions = RunOptions()) -> None:
@@ -54,8 +49,7 @@ def evaluate_model(name: str, model: EvalModel, config: Config, options: RunOpti
     made_by = [rundir.train / "summary.json"] if made_here else []
     if trained and not options.dry_run and not rundir.merged.exists():
         raise InputError(f"eval: {rundir.merged} is missing; run `drp train` first, or name models in eval.models")
-    with ExitStack() as stack:
-        engine = Engine(model, config, stack)
+    with Responder(model, config.eval.sampling, config) as responder:
         for benchmark in config.eval.benchmarks:
             problems = options.input or rundir.benchmarks / f"{benchmark.name}.jsonl"
             if options.dry_run and not all(path.exists() for path in [problems, *made_by]):
@@ -70,7 +64,7 @@ def evaluate_model(name: str, model: EvalModel, config: Config, options: RunOpti
                     "seed": config.seed,
                 },
                 read=lambda problems=problems: read_rollouts(problems, config.eval.sampling.n),  # type: ignore[misc]
-                work=engine.evaluate,
+                work=lambda rollouts: evaluate(responder, rollouts),
                 fan_out=config.eval.sampling.n,
             )
             run_stage(stage, options, config.max_failures)
@@ -78,42 +72,18 @@ def evaluate_model(name: str, model: EvalModel, config: Config, options: RunOpti
         write_summary(folder, config.eval.cutoff_tokens, config.seed)
 
 
-class Engine:
-    """One model's sampler, tokenizer and grader: started when a benchmark first needs them, shared by the rest."""
-
-    def __init__(self, model: EvalModel, config: Config, stack: ExitStack) -> None:
-        self._model, self._config, self._stack = model, config, stack
-        self._parts: tuple[Sampler, Tokenizer, Grader] | None = None
-
-    def evaluate(self, rollouts: Iterator[Rollout]) -> Iterator[Sample | Failure]:
-        sampler, tokenizer, grader = self._parts = self._parts or self._start()
-        for outcome in draw(rollouts, sampler, tokenizer):
-            yield outcome if isinstance(outcome, Failure) else build_sample(*outcome, grader)
-
-    def _start(self) -> tuple[Sampler, Tokenizer, Grader]:
-        model, trust = self._model, self._config.student.trust_remote_code
-        sampler = open_sampler(
-            model.model,
-            self._config.engine,
-            self._config.eval.sampling,
-            self._config.seed,
-            revision=model.revision,
-            trust_remote_code=trust,
-            adapter=model.adapter,
-        )
-        self._stack.enter_context(closing(sampler))
-        own = (model.adapter, None) if model.adapter else (model.model, model.revision)
-        tokenizer = load_tokenizer(*own, trust)
-        return sampler, tokenizer, self._stack.enter_context(Grader(self._config.grading))
+def evaluate(responder: Responder, rollouts: Iterator[Rollout]) -> Iterator[Sample | Failure]:
+    """Sample and grade a response for each rollout."""
+    for outcome in responder.respond(rollouts):
+        yield outcome if isinstance(outcome, Failure) else build_sample(outcome)
 
 
-def build_sample(rollout: Rollout, completion: Completion, grader: Grader) -> Sample:
-    problem = rollout.problem
-    grade = grader.grade(split_response(completion.text).summary, problem.answer)
+def build_sample(response: GradedResponse) -> Sample:
+    rollout, completion, _, grade = response
     return Sample(
         id=rollout.id,
-        question=problem.question,
-        answer=problem.answer,
+        question=rollout.problem.question,
+        answer=rollout.problem.answer,
         response=completion.text,
         predicted=grade.predicted,
         correct=grade.correct,

@@ -4,19 +4,14 @@ Each response is graded and written as it finishes.
 """
 
 from collections.abc import Iterator
-from contextlib import closing
 
-from drp.config.sections import Config
+from drp.config.sections import Config, EvalModel
 from drp.errors import ConfigError
-from drp.grading import Grader
 from drp.records import Failure, Trace
 from drp.runs.manifest import Counts
 from drp.runs.rundir import RunDir
 from drp.runs.stage import RunOptions, Stage, run_stage
-from drp.student.base import Completion
-from drp.student.response import load_tokenizer, split_response
-from drp.student.rollouts import Rollout, draw, read_rollouts, write_problems
-from drp.student.sampler import open_sampler
+from drp.student.rollouts import GradedResponse, Responder, Rollout, read_rollouts, write_problems
 
 
 def run(config: Config, options: RunOptions = RunOptions()) -> Counts:
@@ -49,30 +44,18 @@ def require_problems(config: Config) -> None:
 
 
 def generate(config: Config, rollouts: Iterator[Rollout]) -> Iterator[Trace | Failure]:
-    """Draw and grade; the engine starts here, so a run with nothing to do never starts it."""
-    student, sampling = config.student, config.generate.sampling
-    # The engine first: it tells at once where there is no such model.
-    sampler = open_sampler(
-        student.model,
-        config.engine,
-        sampling,
-        config.seed,
-        revision=student.revision,
-        trust_remote_code=student.trust_remote_code,
-    )
-    with closing(sampler), Grader(config.grading) as grader:
-        tokenizer = load_tokenizer(student.model, student.revision, student.trust_remote_code)
-        for outcome in draw(rollouts, sampler, tokenizer):
-            yield outcome if isinstance(outcome, Failure) else build_trace(*outcome, student.model, grader)
+    """Sample and grade a response for each rollout."""
+    student = EvalModel(model=config.student.model, revision=config.student.revision)
+    with Responder(student, config.generate.sampling, config) as responder:
+        for outcome in responder.respond(rollouts):
+            yield outcome if isinstance(outcome, Failure) else build_trace(outcome, student.model)
 
 
-def build_trace(rollout: Rollout, completion: Completion, model: str, grader: Grader) -> Trace:
-    problem = rollout.problem
-    parts = split_response(completion.text)
-    grade = grader.grade(parts.summary, problem.answer)
+def build_trace(response: GradedResponse, model: str) -> Trace:
+    rollout, completion, parts, grade = response
     return Trace(
-        **{**dict(problem), "id": rollout.id},
-        problem_id=problem.id,
+        **{**dict(rollout.problem), "id": rollout.id},
+        problem_id=rollout.problem.id,
         response=completion.text,
         thinking=parts.thinking,
         summary=parts.summary,

@@ -1,1 +1,8 @@
-"""The student model: its prompt and response text, and the engines that sample from it."""
+"""The student model: its prompts and responses, and the engines that sample from it.
+
+rollouts.py      what `generate` and `eval` share: problems -> rollouts -> graded responses
+sampler.py       `open_sampler`: choose a backend, check that it and the model are there, start it
+base.py          `Sampler`, the interface of all backends, and what they do alike
+vllm.py  transformers.py  server.py     one backend each
+response.py      prompt, thinking tags, token counts: the only place that knows the student's text format
+"""

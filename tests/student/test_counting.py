@@ -12,7 +12,7 @@ from drp.grading import Grader
 from drp.records import Failure, Sample
 from drp.stages.evaluate import build_sample
 from drp.student.response import load_tokenizer, split_response
-from drp.student.rollouts import draw, read_rollouts
+from drp.student.rollouts import draw, grade_response, read_rollouts
 from drp.student.sampler import open_sampler
 from tests.conftest import REPOSITORY
 
@@ -74,7 +74,8 @@ def evaluate(
         problems = list(read_rollouts(REPOSITORY / "data" / "tiny" / "test.jsonl", settings.n))
         with Grader(GradingSettings(workers=1)) as grader:
             outcomes = list(draw(iter(problems[:24]), sampler, tokenizer))  # type: ignore[arg-type]
-            samples = [build_sample(*one, grader) for one in outcomes if not isinstance(one, Failure)]
+            responses = [grade_response(*one, grader) for one in outcomes if not isinstance(one, Failure)]
+        samples = [build_sample(one) for one in responses]
         assert len(samples) == 24
         return list(zip(samples, heard, strict=True))
 

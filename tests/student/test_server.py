@@ -11,7 +11,7 @@ import pytest
 
 from drp.config.sections import EngineSettings, SamplingSettings
 from drp.errors import InputError, UserError
-from drp.student.base import Completion, Rejection, Request
+from drp.student.base import Completion, Rejection, SamplingRequest
 from drp.student.sampler import open_sampler
 from tests.student.conftest import Counted
 
@@ -115,7 +115,7 @@ def test_transient_errors_are_tried_again(sampler, completions, requests):
 
 def test_refused_request_is_rejected_and_others_go_on(sampler, completions, requests):
     completions.statuses = [400]
-    long = Request("long", [5] * 200)
+    long = SamplingRequest("long", [5] * 200)
     kinds = Counter(type(one) for one in sampler.sample(iter([*requests[:4], long])))
     assert kinds == {Completion: 3, Rejection: 2}
 

@@ -3,7 +3,7 @@
 import pytest
 
 from drp.config.sections import EngineSettings, SamplingSettings
-from drp.student.base import Completion, Rejection, Request
+from drp.student.base import Completion, Rejection, SamplingRequest
 from drp.student.sampler import open_sampler
 from drp.student.transformers import WINDOW_BATCHES
 from tests.student.conftest import Counted
@@ -52,8 +52,8 @@ def test_end_of_sequence_and_limit_are_told_apart(open_student, requests, tokeni
 
 
 def test_prompt_without_room_is_rejected_and_others_go_on(open_student, requests):
-    long = Request("long", [5] * MAX_MODEL_LEN)
-    tight = Request("tight", [5] * (MAX_MODEL_LEN - 3))
+    long = SamplingRequest("long", [5] * MAX_MODEL_LEN)
+    tight = SamplingRequest("tight", [5] * (MAX_MODEL_LEN - 3))
     drawn = {one.id: one for one in open_student(max_new_tokens=20).sample(iter([long, tight, requests[0]]))}
     assert isinstance(drawn["long"], Rejection)
     assert drawn["tight"].n_tokens <= 3

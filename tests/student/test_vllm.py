@@ -12,9 +12,9 @@ import pytest
 
 from drp.config.sections import EngineSettings, SamplingSettings
 from drp.errors import InputError, UserError
-from drp.student.base import Completion, Rejection, Request
+from drp.student.base import Completion, Rejection, SamplingRequest
 from drp.student.sampler import open_sampler
-from drp.student.vllm import check_room
+from drp.student.vllm import check_cache_size
 from tests.conftest import REPOSITORY
 from tests.student.conftest import Counted
 from tests.student.students import MAX_MODEL_LEN, build_student
@@ -67,8 +67,12 @@ def test_leaving_early_empties_the_engine(sampler, requests):
 
 
 def test_prompt_without_room_is_rejected_and_others_go_on(sampler, requests):
-    refused = [Request("long", [5] * MAX_MODEL_LEN), Request("empty", []), Request("foreign", [10**6])]
-    tight = Request("tight", [5] * (MAX_MODEL_LEN - 3))
+    refused = [
+        SamplingRequest("long", [5] * MAX_MODEL_LEN),
+        SamplingRequest("empty", []),
+        SamplingRequest("foreign", [10**6]),
+    ]
+    tight = SamplingRequest("tight", [5] * (MAX_MODEL_LEN - 3))
     drawn = {one.id: one for one in sampler.sample(iter([*refused, tight, requests[0]]))}
     assert all(isinstance(drawn[one.id], Rejection) for one in refused)
     assert drawn["tight"].n_tokens <= 3
@@ -97,10 +101,10 @@ def test_cache_too_small_for_one_response_is_a_clear_message(student, tmp_path):
 
 
 def test_cache_that_holds_no_whole_response_names_the_setting():
-    check_room(4096, own_limit=4096, max_new_tokens=16384, key="engine.cpu_kvcache_gib")
-    check_room(20000, own_limit=131072, max_new_tokens=16384, key="engine.cpu_kvcache_gib")
+    check_cache_size(4096, own_limit=4096, max_new_tokens=16384, key="engine.cpu_kvcache_gib")
+    check_cache_size(20000, own_limit=131072, max_new_tokens=16384, key="engine.cpu_kvcache_gib")
     with pytest.raises(UserError, match=r"engine\.cpu_kvcache_gib"):
-        check_room(16384, own_limit=131072, max_new_tokens=16384, key="engine.cpu_kvcache_gib")
+        check_cache_size(16384, own_limit=131072, max_new_tokens=16384, key="engine.cpu_kvcache_gib")
 
 
 def test_second_engine_opens_after_the_first_is_closed(sampler, student, requests, tmp_path_factory):
@@ -121,15 +125,14 @@ def test_second_engine_opens_after_the_first_is_closed(sampler, student, request
 
 ENDLESS = """
 import itertools, json, sys
-from drp.student.base import Request
+from drp.student.base import SamplingRequest
 from drp.student.sampler import open_sampler
-from drp.student.vllm import check_room
 from drp.config.sections import EngineSettings, SamplingSettings
 
 def main():
     sampler = open_sampler(sys.argv[1], EngineSettings(backend="vllm"), SamplingSettings(max_new_tokens=50), 0)
     try:
-        for drawn in sampler.sample(Request(str(n), [0, 2, 5 + n % 200, 3]) for n in itertools.count()):
+        for drawn in sampler.sample(SamplingRequest(str(n), [0, 2, 5 + n % 200, 3]) for n in itertools.count()):
             print(json.dumps({"id": drawn.id, "n_tokens": drawn.n_tokens}), flush=True)
     finally:
         sampler.close()

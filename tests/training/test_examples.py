@@ -10,10 +10,10 @@ import pytest
 from drp.config.sections import TrainSettings
 from drp.errors import InputError
 from drp.records import Failure, Problem
-from drp.student.base import Completion, Rejection, Request
+from drp.student.base import Completion, Rejection, SamplingRequest
 from drp.student.response import load_tokenizer
 from drp.student.rollouts import Rollout, draw
-from drp.training.examples import IGNORED, Selection, Source, encode, select_examples, write_examples
+from drp.training.examples import IGNORED, ExampleSelection, TrainingRecord, encode_example, select_examples, write_examples
 from tests.conftest import REPOSITORY
 from tests.training.tiny import QWEN3, R1_NEWER, R1_OLDER, build_tokenizer, make_record
 
@@ -61,7 +61,7 @@ def with_closing(tag: int) -> list[int]:
 def test_ids_and_labels_are_those_written_by_hand(
     template: str, prompt: list[int], response: list[int], opened: str
 ) -> None:
-    example = encode(build_tokenizer(template), "a", "1+1?", f"{opened}Hi.\n</think>\n\n2")
+    example = encode_example(build_tokenizer(template), "a", "1+1?", f"{opened}Hi.\n</think>\n\n2")
     assert example.input_ids == prompt + response
     assert example.labels == [IGNORED] * len(prompt) + response
 
@@ -71,13 +71,13 @@ def test_the_thinking_that_a_template_drops_from_assistant_turns_is_trained_on(t
     tokenizer = build_tokenizer(template)
     turns = [{"role": "user", "content": "1+1?"}, {"role": "assistant", "content": "Hi.\n</think>\n\n2"}]
     assert "Hi." not in tokenizer.apply_chat_template(turns, tokenize=False)
-    example = encode(tokenizer, "a", "1+1?", "Hi.\n</think>\n\n2")
+    example = encode_example(tokenizer, "a", "1+1?", "Hi.\n</think>\n\n2")
     assert "Hi.\n</think>\n\n2" in tokenizer.decode([label for label in example.labels if label != IGNORED])
 
 
 def test_ids_and_labels_of_the_shipped_student_are_those_written_by_hand() -> None:
     tokenizer = load_tokenizer(str(REPOSITORY / "data/tiny/model"))
-    example = encode(tokenizer, "a", "What is 1 + 1?", "1 + 1 = 2.\n</think>\n\nThe answer is 2.")
+    example = encode_example(tokenizer, "a", "What is 1 + 1?", "1 + 1 = 2.\n</think>\n\nThe answer is 2.")
     bos, eos, user, assistant, opening, closing = 0, 1, 1020, 1021, 1022, 1023
     line_break, space, one, two, plus, equals, full_stop_and_break, is_ = 201, 223, 19, 20, 310, 267, 266, 304
     prompt = [bos, user, 57, 277, is_, space, one, plus, space, one, 33, assistant, opening, line_break]
@@ -90,7 +90,7 @@ def test_ids_and_labels_of_the_shipped_student_are_those_written_by_hand() -> No
 @pytest.mark.parametrize("template", [R1_OLDER, R1_NEWER, QWEN3], ids=["r1-older", "r1-newer", "qwen3"])
 def test_the_prompt_is_the_one_that_evaluation_sends_to_the_engine(template: str) -> None:
     class Recorder:
-        def sample(self, requests: Iterator[Request]) -> Iterator[Completion | Rejection]:
+        def sample(self, requests: Iterator[SamplingRequest]) -> Iterator[Completion | Rejection]:
             self.requests = list(requests)
             yield from (Completion(request.id, "2", 1, 1, "stop") for request in self.requests)
 
@@ -99,23 +99,23 @@ def test_the_prompt_is_the_one_that_evaluation_sends_to_the_engine(template: str
     tokenizer, recorder = build_tokenizer(template), Recorder()
     problem = Problem(id="a", question="1+1?", answer="2", source="hand")
     list(draw(iter([Rollout(id="a#0", problem=problem)]), recorder, tokenizer))
-    assert recorder.requests[0].prompt_ids == encode(tokenizer, "a", "1+1?", "2").prompt_ids
+    assert recorder.requests[0].prompt_ids == encode_example(tokenizer, "a", "1+1?", "2").prompt_ids
 
 
 def test_a_tokenizer_without_end_of_sequence_token_is_refused() -> None:
     tokenizer = build_tokenizer(QWEN3)
     tokenizer.eos_token = None
     with pytest.raises(InputError, match="end-of-sequence"):
-        encode(tokenizer, "a", "1+1?", "2")
+        encode_example(tokenizer, "a", "1+1?", "2")
 
 
-def select(*records: dict[str, Any] | Failure, seed: int = 0, **settings: Any) -> Selection:
-    sources = [record if isinstance(record, Failure) else Source.model_validate(record) for record in records]
+def select(*records: dict[str, Any] | Failure, seed: int = 0, **settings: Any) -> ExampleSelection:
+    sources = [record if isinstance(record, Failure) else TrainingRecord.model_validate(record) for record in records]
     defaults = {"validation_split": 0.0, "cutoff_tokens": 200}
     return select_examples(sources, build_tokenizer(R1_NEWER), TrainSettings.model_validate(defaults | settings), seed)
 
 
-def ids(selection: Selection) -> list[str]:
+def ids(selection: ExampleSelection) -> list[str]:
     return [example.id for example in selection.train]
 
 

@@ -1,1 +1,1 @@
-"""From an evaluated model's samples to its scores: `outcomes` reads and counts them, `score` sums them up."""
+"""From the samples of an evaluated model to its scores, and from a judge's verdicts to a win rate."""

@@ -1,4 +1,4 @@
-"""From a judge's verdicts to what they say of two decompositions (paper, Appendix D).
+"""From a judge's verdicts on two decompositions of the same traces to a win rate (paper, Appendix D).
 
 Reads judge/NAME.jsonl (`Judgement` records), writes judge/NAME.summary.json:
 
@@ -17,55 +17,73 @@ from drp.errors import InputError
 from drp.evaluation.statistics import SMALL_N, Interval, bootstrap_share, clopper_pearson, describe_sign_test, mcnemar
 from drp.records import Failure, Judgement, Usage
 from drp.runs.jsonl import read_records, write_atomically
+from drp.runs.progress import write_dollars
 
-SUFFIX = ".summary.json"
+SUMMARY_SUFFIX = ".summary.json"
 _POINTS = {"a": 1.0, "b": 0.0, "tie": 0.5}
 
 
 class Preference(BaseModel):
-    """Which of two decompositions, a or b, a judge prefers. None: there was nothing to take a share of."""
+    """Which of two decompositions, a or b, a judge prefers. A share is None if there are no pairs to take it of."""
 
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
     a: str
     b: str
     judge: str
-    """The model; several, where the file holds the verdicts of several."""
+    """The model's name; several names if the file holds the verdicts of several models."""
     n: int
     """Pairs judged."""
     problems: int
+    """Problems that the pairs come from."""
     a_wins: int
     """Pairs in which a was preferred in both orders."""
     b_wins: int
+    """Pairs in which b was preferred in both orders."""
     ties: int
-    """Preferred in neither order, or not in both."""
+    """All other pairs."""
     win_rate: float | None
-    """a's share of the pairs that somebody won."""
+    """a's share of the pairs with a winner."""
     win_rate_ci: Interval | None
     """95%: Clopper and Pearson's exact interval."""
     p: float
-    """Exact two-sided sign test: are wins as often a's as b's?"""
+    """Exact two-sided sign test of a_wins against b_wins."""
     win_rate_with_ties: float | None
-    """a's share of all pairs, a tie counted as half a win."""
+    """a's share of all pairs, counting a tie as half a win."""
     win_rate_with_ties_ci: Interval | None
     """95%: bootstrap over problems."""
     position_first: int
-    """Ties in which the version shown first was preferred, whichever it was."""
+    """Ties in which the decomposition shown first was preferred in both orders."""
     position_second: int
+    """Ties in which the one shown second was preferred in both orders."""
     position_bias: float | None
-    """Share of the pairs in which the verdict followed the position, first or second."""
+    """Share of the pairs that are such ties."""
     steps_a: float | None
-    """Steps a trace."""
+    """Mean number of steps in a's decomposition of a trace."""
     steps_b: float | None
     usage: Usage
+    """What the judge used."""
     warnings: list[str]
-    """Why these figures may say less than they seem to."""
+    """Reasons to be careful with these figures."""
+
+    def describe(self) -> str:
+        """The result in one line."""
+        counts = f"{self.a} preferred in {self.a_wins} of {self.n} pairs, {self.b} in {self.b_wins}, ties {self.ties}"
+        if self.win_rate is None or self.win_rate_ci is None:
+            return counts
+        low, high = (f"{100 * end:.1f}" for end in self.win_rate_ci)
+        rate = f"win rate {100 * self.win_rate:.1f}% ({low} to {high}, p = {self.p:.2g})"
+        position = f"decided by position {100 * (self.position_bias or 0):.1f}%"
+        return f"{counts}; {rate}; {position}; cost {write_dollars(self.usage.cost_usd)}"
 
 
 def write_preference(target: Path, a: str, b: str, seed: int = 0) -> tuple[Preference, Path]:
-    """Write the summary beside a judge's verdicts; return it with its path. Raises InputError on an unreadable line."""
+    """Write NAME.summary.json beside the verdicts in `target`; return the summary and its path.
+
+    a, b: what the decompositions are called. seed: of the bootstrap. Raises InputError on an unreadable line.
+    """
     preference = summarize(_read(target), a, b, seed)
-    path = target.with_name(f"{target.stem}{SUFFIX}")
+    path = target.with_name(f"{target.stem}{SUMMARY_SUFFIX}")
     write_atomically(path, lambda draft: draft.write_text(preference.model_dump_json(indent=2) + "\n"))
     return preference, path
 
@@ -73,35 +91,13 @@ def write_preference(target: Path, a: str, b: str, seed: int = 0) -> tuple[Prefe
 def _read(target: Path) -> Iterator[Judgement]:
     for record in read_records(target, Judgement):
         if isinstance(record, Failure):
-            raise InputError(f"{record.message}; mend the line, or run `drp judge` again with --overwrite")
+            raise InputError(f"{record.message}; fix the line, or run `drp judge` again with --overwrite")
         yield record
 
 
-@dataclass
-class _Count:
-    """Judgements counted as they pass; of each, a number is kept. points: a's, by problem."""
-
-    wins: Counter[str] = field(default_factory=Counter)
-    positions: Counter[str | None] = field(default_factory=Counter)
-    points: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    steps: Counter[str] = field(default_factory=Counter)
-    judges: set[str] = field(default_factory=set)
-    teachers: set[str] = field(default_factory=set)
-    usage: Usage = field(default_factory=lambda: Usage(cost_usd=0.0))
-
-    def add(self, judgement: Judgement) -> None:
-        self.wins[judgement.winner] += 1
-        self.positions[followed_position(judgement)] += 1
-        self.points[judgement.id.rpartition("#")[0] or judgement.id].append(_POINTS[judgement.winner])
-        self.steps.update(a=judgement.n_steps_a, b=judgement.n_steps_b)
-        self.judges.add(judgement.judge)
-        self.teachers |= {judgement.teacher_a, judgement.teacher_b}
-        self.usage += judgement.usage
-
-
 def summarize(judgements: Iterable[Judgement], a: str = "a", b: str = "b", seed: int = 0) -> Preference:
-    """Count verdicts, which pass through as a stream."""
-    count = _Count()
+    """Summarise judgements, which are read once, as a stream. seed: of the bootstrap."""
+    count = _JudgementCounts()
     for judgement in judgements:
         count.add(judgement)
     wins, positions, points, steps = count.wins, count.positions, count.points, count.steps
@@ -130,8 +126,33 @@ def summarize(judgements: Iterable[Judgement], a: str = "a", b: str = "b", seed:
     )
 
 
+@dataclass
+class _JudgementCounts:
+    """Running totals over judgements, so that the judgements need not be kept."""
+
+    wins: Counter[str] = field(default_factory=Counter)
+    """By winner: a, b, tie."""
+    positions: Counter[str | None] = field(default_factory=Counter)
+    """By `followed_position`."""
+    points: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    """Problem id -> a's points in each of its pairs."""
+    steps: Counter[str] = field(default_factory=Counter)
+    judges: set[str] = field(default_factory=set)
+    teachers: set[str] = field(default_factory=set)
+    usage: Usage = field(default_factory=lambda: Usage(cost_usd=0.0))
+
+    def add(self, judgement: Judgement) -> None:
+        self.wins[judgement.winner] += 1
+        self.positions[followed_position(judgement)] += 1
+        self.points[judgement.id.rpartition("#")[0] or judgement.id].append(_POINTS[judgement.winner])
+        self.steps.update(a=judgement.n_steps_a, b=judgement.n_steps_b)
+        self.judges.add(judgement.judge)
+        self.teachers |= {judgement.teacher_a, judgement.teacher_b}
+        self.usage += judgement.usage
+
+
 def followed_position(judgement: Judgement) -> str | None:
-    """`first` or `second`, where that is what the judge preferred in both orders; else None."""
+    """`first` or `second` if the judge preferred that position in both orders; else None."""
     places = {
         None if verdict.winner == "tie" else "first" if verdict.winner == verdict.first else "second"
         for verdict in judgement.verdicts
@@ -148,20 +169,8 @@ def _warn(decided: int, n: int, problems: int, own: set[str]) -> Iterator[str]:
         yield describe_sign_test(decided)
     if problems < n:
         yield (
-            f"{n} pairs come from {problems} problems; those of one problem are alike, which p and the interval of the "
-            "win rate do not know: trust the bootstrap over problems"
+            f"{n} pairs come from {problems} problems; p and win_rate_ci treat them as independent, "
+            "win_rate_with_ties_ci does not"
         )
     if own:
-        yield f"{', '.join(sorted(own))} judges steps of its own; name another model under judge.teacher"
-
-
-def describe(preference: Preference) -> str:
-    """The result in one line."""
-    found = preference
-    counts = f"{found.a} preferred in {found.a_wins} of {found.n} pairs, {found.b} in {found.b_wins}, ties {found.ties}"
-    if found.win_rate is None or found.win_rate_ci is None:
-        return counts
-    low, high = (f"{100 * end:.1f}" for end in found.win_rate_ci)
-    rate = f"win rate {100 * found.win_rate:.1f}% ({low} to {high}, p = {found.p:.2g})"
-    cost = "unknown dollars" if found.usage.cost_usd is None else f"${found.usage.cost_usd:.2f}"
-    return f"{counts}; {rate}; position decided {100 * (found.position_bias or 0):.1f}%; {cost}"
+        yield f"{', '.join(sorted(own))} judges its own decompositions; set judge.teacher to another model"

@@ -1,18 +1,25 @@
-"""Evaluations that differ by nothing but their seed, as one: means, deviations, and outcomes to compare.
+"""Scores of an evaluated model: pass@1 and tokens on each benchmark, under the three policies for overlong responses.
+
+Reads eval/MODEL/BENCHMARK.jsonl, writes eval/MODEL/summary.json:
+
+    {"gsm8k": {"none": {"n": 1319, "accuracy": 0.917, "accuracy_ci": [0.9, 0.93], "mean_tokens": 917.0, ...},
+               "cap": {...}, "exclude": {...}}, "math500": {...}}
+
+The policies are described in `drp.evaluation.outcomes`. A response that could not be graded (`correct` is None) counts
+as not correct; `ungraded` says how many there are.
+
+Evaluations that differ only in their seed are scored together by `score_seeds`, or pooled by `pool_seeds` for a paired
+comparison:
 
     seeds = [list(read_outcomes(folder / "eval/drp/gsm8k.jsonl")) for folder in runs]
     score_seeds(seeds, "cap", 12000)      SeedsScore(seeds=3, problems=1319, accuracy=0.917, accuracy_sd=0.004, ...)
-    pool_seeds(seeds)                     the samples of all seeds, for `score`, or for `tally` and a paired comparison
-
-Two sources of chance, told apart: the deviation is between seeds (training and sampling), the interval between
-problems. Its unit stays the problem: a problem's samples of all seeds are resampled together.
 """
 
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, stdev
 
 from pydantic import BaseModel, ConfigDict, RootModel
 
@@ -25,13 +32,13 @@ from drp.evaluation.outcomes import (
     group_by_problem,
     read_outcomes,
 )
-from drp.evaluation.statistics import Interval, Tally, bootstrap_mean, bootstrap_share, wilson
+from drp.evaluation.statistics import Interval, ProblemMeans, bootstrap_mean, bootstrap_share, wilson
 from drp.grading import canonical
 from drp.runs.jsonl import write_atomically
 
 
 class Score(BaseModel):
-    """A model on one benchmark under one policy. None: there was nothing to take a mean of."""
+    """A model on one benchmark under one policy. A field is None if there are no samples to compute it from."""
 
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
@@ -39,11 +46,12 @@ class Score(BaseModel):
     """Samples counted."""
     problems: int
     accuracy: float | None
-    """pass@1: the mean over problems of the share of right samples."""
+    """pass@1: the mean over problems of the share of correct samples."""
     accuracy_ci: Interval | None
-    """95%: Wilson's with one sample a problem, else a bootstrap over problems."""
+    """95%: Wilson's interval for one sample per problem, else a bootstrap over problems."""
     accuracy_sd: float | None
-    """Standard deviation of the accuracy between the passes over the benchmark; None for a single pass."""
+    """Standard deviation of the accuracy between passes over the benchmark, where a pass is the samples of one number;
+    None for a single pass."""
     mean_tokens: float | None
     tokens_ci: Interval | None
     """95%: bootstrap over problems."""
@@ -51,47 +59,51 @@ class Score(BaseModel):
     truncated: int
     """Samples stopped by the engine's limit or, under `cap`, by the cutoff."""
     looping: int
+    """Samples that end in degenerate repetition."""
     ungraded: int
+    """Samples that could not be graded; they count as not correct."""
     over_cutoff: int
-    """Samples longer than the cutoff: counted as the cutoff by `cap`, left out by `exclude`."""
+    """Samples longer than the cutoff: counted at the cutoff by `cap`, left out by `exclude`."""
     cutoff_tokens: int | None
+    """None under `none`."""
     pass_at: dict[int, float]
-    """pass@k for k = 1, 2, 4 ... up to the samples a problem; empty for a single pass and for `exclude`."""
+    """pass@k for k = 1, 2, 4 ... and the number of samples per problem; empty for a single pass and for `exclude`."""
     majority_at: dict[int, float]
-    """Accuracy of the most frequent answer of k samples, k = the samples a problem."""
+    """maj@k, the accuracy of the most frequent answer, for k = the number of samples per problem; empty likewise."""
 
 
-class Summary(RootModel[dict[str, dict[Policy, Score]]]):
+class EvalSummary(RootModel[dict[str, dict[Policy, Score]]]):
     """Benchmark -> policy -> score."""
 
 
-def write_summary(model_dir: Path, cutoff_tokens: int, seed: int = 0) -> Summary:
-    """Write `summary.json` beside a model's eval artifacts, and return it."""
-    summary = summarize(model_dir, cutoff_tokens, seed)
+def write_summary(model_dir: Path, cutoff_tokens: int, seed: int = 0) -> EvalSummary:
+    """Score every BENCHMARK.jsonl in a model's eval folder and write `summary.json` there.
+
+    seed: of the bootstrap. Raises InputError on an unreadable line.
+    """
+    files = benchmark_files(model_dir)
+    summary = EvalSummary(
+        {name: score_benchmark(list(read_outcomes(path)), cutoff_tokens, seed) for name, path in files}
+    )
     write_atomically(model_dir / "summary.json", lambda draft: draft.write_text(summary.model_dump_json(indent=2)))
     return summary
 
 
-def summarize(folder: Path, cutoff_tokens: int, seed: int = 0) -> Summary:
-    """Score every BENCHMARK.jsonl of a model's eval folder. Raises InputError on an unreadable line."""
-    files = benchmark_files(folder)
-    return Summary({name: score_benchmark(list(read_outcomes(path)), cutoff_tokens, seed) for name, path in files})
-
-
 def score_benchmark(outcomes: Sequence[Outcome], cutoff_tokens: int, seed: int = 0) -> dict[Policy, Score]:
-    """The scores of one benchmark under every policy."""
+    """One benchmark's scores under every policy."""
     return {policy: score(outcomes, policy, cutoff_tokens, seed) for policy in POLICIES}
 
 
 def score(outcomes: Sequence[Outcome], policy: Policy, cutoff_tokens: int, seed: int = 0) -> Score:
+    """One benchmark's score under one policy."""
     counted = apply_policy(outcomes, policy, cutoff_tokens)
     groups = group_by_problem(counted)
-    tallies = tally(groups)
+    means = means_by_problem(counted)
     return Score(
         n=len(counted),
         problems=len(groups),
-        accuracy=_mean([problem.accuracy for problem in tallies.values()]),
-        accuracy_ci=_accuracy_interval(tallies, seed),
+        accuracy=_mean([problem.accuracy for problem in means.values()]),
+        accuracy_ci=_accuracy_interval(means, seed),
         accuracy_sd=_deviation_between_passes(counted),
         mean_tokens=_mean([outcome.n_tokens for outcome in counted]),
         tokens_ci=bootstrap_mean([[outcome.n_tokens for outcome in group] for group in groups.values()], seed),
@@ -106,25 +118,28 @@ def score(outcomes: Sequence[Outcome], policy: Policy, cutoff_tokens: int, seed:
     )
 
 
-def tally(groups: Mapping[str, Sequence[Outcome]]) -> dict[str, Tally]:
-    """Accuracy and mean tokens of each problem."""
+def means_by_problem(outcomes: Iterable[Outcome]) -> dict[str, ProblemMeans]:
+    """Problem id -> accuracy and mean tokens over its samples."""
     return {
-        problem: Tally(
+        problem: ProblemMeans(
             accuracy=sum(outcome.correct is True for outcome in group) / len(group),
             tokens=sum(outcome.n_tokens for outcome in group) / len(group),
             samples=len(group),
         )
-        for problem, group in groups.items()
+        for problem, group in group_by_problem(outcomes).items()
     }
 
 
 def pass_at_powers(groups: Mapping[str, Sequence[Outcome]]) -> dict[int, float]:
-    """Unbiased pass@k (Chen et al. 2021) for k = 1, 2, 4 ... and the samples a problem."""
-    samples = samples_per_problem(groups)
-    powers = {2**exponent for exponent in range(samples.bit_length()) if 2**exponent <= samples}
-    full = [group for group in groups.values() if len(group) >= samples]
+    """Unbiased pass@k (Chen et al. 2021) for k = 1, 2, 4 ... and the number of samples per problem.
+
+    Problems with missing samples are left out. Empty for one sample per problem.
+    """
+    samples = _samples_per_problem(groups)
     if samples < 2:
         return {}
+    powers = {2**exponent for exponent in range(samples.bit_length())}
+    full = [group for group in groups.values() if len(group) >= samples]
     return {k: sum(_pass_at(group, k) for group in full) / len(full) for k in sorted(powers | {samples})}
 
 
@@ -134,16 +149,16 @@ def _pass_at(group: Sequence[Outcome], k: int) -> float:
 
 
 def majority_at_all(groups: Mapping[str, Sequence[Outcome]]) -> dict[int, float]:
-    """maj@k for k = the samples a problem."""
-    samples = samples_per_problem(groups)
+    """maj@k for k = the number of samples per problem. Problems with missing samples are left out."""
+    samples = _samples_per_problem(groups)
     full = [group for group in groups.values() if len(group) >= samples]
     return {samples: sum(_majority(group) for group in full) / len(full)} if samples > 1 else {}
 
 
 def _majority(group: Sequence[Outcome]) -> float:
-    """1 where the most frequent answer is right, 0 where not, the right share of the winners where several tie.
+    """1 if the most frequent answer is correct, 0 if not; for a tie, the share of the tied answers that are correct.
 
-    Right answers are one answer however they are written, since each equals the gold; wrong ones go by `canonical`.
+    All correct answers count as one, however they are written; incorrect ones are compared by `canonical`.
     """
     votes = Counter(
         (True, "") if outcome.correct else (False, canonical(outcome.predicted))
@@ -151,116 +166,100 @@ def _majority(group: Sequence[Outcome]) -> float:
         if outcome.predicted is not None
     )
     most = max(votes.values(), default=0)
-    winners = [right for (right, _), count in votes.items() if count == most]
+    winners = [correct for (correct, _), count in votes.items() if count == most]
     return sum(winners) / len(winners) if winners else 0.0
 
 
-def samples_per_problem(groups: Mapping[str, Sequence[Outcome]]) -> int:
-    """The commonest number of samples; problems with fewer (some failed) are left out of pass@k and maj@k."""
+def _samples_per_problem(groups: Mapping[str, Sequence[Outcome]]) -> int:
+    """The most common number of samples; the larger one of a tie."""
     sizes = Counter(len(group) for group in groups.values())
     return max(sizes, key=lambda size: (sizes[size], size), default=0)
 
 
-def _accuracy_interval(tallies: Mapping[str, Tally], seed: int) -> Interval | None:
-    if all(problem.samples == 1 for problem in tallies.values()):
-        return wilson(round(sum(problem.accuracy for problem in tallies.values())), len(tallies))
-    return bootstrap_share([[problem.accuracy] for problem in tallies.values()], seed)
+def _accuracy_interval(means: Mapping[str, ProblemMeans], seed: int) -> Interval | None:
+    if all(problem.samples == 1 for problem in means.values()):
+        return wilson(round(sum(problem.accuracy for problem in means.values())), len(means))
+    return bootstrap_share([[problem.accuracy] for problem in means.values()], seed)
 
 
 def _deviation_between_passes(outcomes: Iterable[Outcome]) -> float | None:
-    """Sample k of every problem is one pass over the benchmark."""
+    """Standard deviation of the accuracy over complete passes; sample k of every problem is one pass."""
     passes: dict[str, list[bool]] = defaultdict(list)
     for outcome in outcomes:
         passes[outcome.id.rpartition("#")[2]].append(outcome.correct is True)
     full = max(map(len, passes.values()), default=0)
-    means = [sum(right) / len(right) for right in passes.values() if len(right) == full]
-    return deviation(means)
-
-
-def deviation(values: Sequence[float]) -> float | None:
-    """Sample standard deviation; None for fewer than two values."""
-    if len(values) < 2:
-        return None
-    mean = sum(values) / len(values)
-    return math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))
+    return _deviation([sum(correct) / len(correct) for correct in passes.values() if len(correct) == full])
 
 
 def _mean(values: Sequence[float]) -> float | None:
-    return sum(values) / len(values) if values else None
+    return fmean(values) if values else None
+
+
+def _deviation(values: Sequence[float]) -> float | None:
+    """Sample standard deviation; None for fewer than two values."""
+    return stdev(values) if len(values) > 1 else None
 
 
 class SeedsScore(BaseModel):
-    """A model on one benchmark under one policy, over several seeds. None: there was nothing to take a mean of."""
+    """A model on one benchmark under one policy, over several seeds. A field is None if there is nothing to compute it
+    from.
+
+    The deviations are between seeds: training and sampling. The intervals are between problems; all seeds' samples of a
+    problem are resampled together, so that more seeds do not count as more problems.
+    """
 
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
     seeds: int
     problems: int
-    """Those that every seed was asked and, under `exclude`, has a response to."""
+    """Problems for which every seed has a sample and, under `exclude`, one within the cutoff."""
     accuracy: float | None
-    """pass@1, mean over seeds."""
+    """pass@1, the mean over seeds."""
     accuracy_sd: float | None
     """Sample standard deviation between seeds; None for a single one."""
     accuracy_ci: Interval | None
-    """95%: bootstrap over problems, each with its mean over seeds."""
+    """95%: bootstrap over problems."""
     mean_tokens: float | None
     tokens_sd: float | None
     tokens_ci: Interval | None
-
-
-def pool_seeds(seeds: Sequence[Sequence[Outcome]]) -> list[Outcome]:
-    """All seeds' samples of the problems that all of them have; the ids become `{problem}#{seed}.{sample}`."""
-    return [
-        outcome._replace(id=f"{outcome.problem_id}#{number}.{outcome.id.rpartition('#')[2]}")
-        for number, outcomes in enumerate(_share_problems(seeds))
-        for outcome in outcomes
-    ]
+    """95%: bootstrap over problems."""
 
 
 def score_seeds(seeds: Sequence[Sequence[Outcome]], policy: Policy, cutoff_tokens: int, seed: int = 0) -> SeedsScore:
-    """Each seed is scored by itself, on the problems that all of them have. seed: of the bootstrap."""
-    shared = _share_problems([apply_policy(outcomes, policy, cutoff_tokens) for outcomes in seeds])
-    tallies = [tally(group_by_problem(outcomes)) for outcomes in shared]
-    problems = list(tallies[0]) if tallies else []
-    right = [[one[problem].accuracy for one in tallies] for problem in problems]
-    tokens = [[one[problem].tokens for one in tallies] for problem in problems]
+    """Score each seed on the problems that all of them have, then take means and deviations. seed: of the bootstrap."""
+    shared = _restrict_to_shared([apply_policy(outcomes, policy, cutoff_tokens) for outcomes in seeds])
+    means = [means_by_problem(outcomes) for outcomes in shared]
+    problems = list(means[0]) if means else []
+    # A row for each problem, a column for each seed.
+    accuracies = [[one[problem].accuracy for one in means] for problem in problems]
+    tokens = [[one[problem].tokens for one in means] for problem in problems]
     return SeedsScore(
         seeds=len(seeds),
         problems=len(problems),
-        accuracy=_mean_of_all(right),
-        accuracy_sd=_deviation_of_means(right),
-        accuracy_ci=bootstrap_share(right, seed),
-        mean_tokens=_mean_of_all(tokens),
-        tokens_sd=_deviation_of_means(tokens),
+        accuracy=_mean([fmean(row) for row in accuracies]),
+        accuracy_sd=_deviation_between_columns(accuracies),
+        accuracy_ci=bootstrap_share(accuracies, seed),
+        mean_tokens=_mean([fmean(row) for row in tokens]),
+        tokens_sd=_deviation_between_columns(tokens),
         tokens_ci=bootstrap_mean(tokens, seed),
     )
 
 
-def _share_problems(seeds: Sequence[Sequence[Outcome]]) -> list[list[Outcome]]:
+def _deviation_between_columns(rows: Sequence[Sequence[float]]) -> float | None:
+    return _deviation([fmean(column) for column in zip(*rows, strict=True)])
+
+
+def pool_seeds(seeds: Sequence[Sequence[Outcome]]) -> list[Outcome]:
+    """The samples of all seeds for the problems that all of them have; ids become `{problem}#{seed}.{sample}`."""
+    return [
+        outcome._replace(id=f"{outcome.problem_id}#{number}.{outcome.id.rpartition('#')[2]}")
+        for number, outcomes in enumerate(_restrict_to_shared(seeds))
+        for outcome in outcomes
+    ]
+
+
+def _restrict_to_shared(seeds: Sequence[Sequence[Outcome]]) -> list[list[Outcome]]:
+    """The outcomes of the problems that every seed has."""
     asked = [{outcome.problem_id for outcome in outcomes} for outcomes in seeds]
     shared = set.intersection(*asked) if asked else set()
     return [[outcome for outcome in outcomes if outcome.problem_id in shared] for outcomes in seeds]
-
-
-def _mean_of_all(rows: Sequence[Sequence[float]]) -> float | None:
-    """rows: a value a seed, of each problem."""
-    return sum(map(fmean, rows)) / len(rows) if rows else None
-
-
-def _deviation_of_means(rows: Sequence[Sequence[float]]) -> float | None:
-    return deviation([fmean(of_seed) for of_seed in zip(*rows, strict=True)])
-
-
-# FOLDED DOC of scores.score:
-# Scores of a model: pass@1 and tokens of each benchmark, under three ways to treat overlong responses.
-#
-# Reads eval/MODEL/BENCHMARK.jsonl (`Sample` records), writes eval/MODEL/summary.json:
-#
-#     {"gsm8k": {"none": {"n": 1319, "accuracy": 0.917, "accuracy_ci": [0.9, 0.93], "mean_tokens": 917.0, ...},
-#                "cap": {...}, "exclude": {...}}, "math500": {...}}
-#
-# The policies `none`, `cap` and `exclude` are described in `drp.evaluation.outcomes`.
-#
-# A response that could not be graded (`correct` is None) is in the denominator and not right; how many there were stands
-# beside, as `ungraded`.
-#

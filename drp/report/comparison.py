@@ -12,9 +12,9 @@ from statistics import fmean
 from typing import NamedTuple
 
 from drp.config.sections import ReportSettings
-from drp.evaluation.outcomes import Outcome, apply_policy, group_by_problem
-from drp.evaluation.score import SeedsScore, pool_seeds, score_seeds, tally
-from drp.evaluation.statistics import Comparison, Tally, compare, holm
+from drp.evaluation.outcomes import Outcome, apply_policy
+from drp.evaluation.score import SeedsScore, means_by_problem, pool_seeds, score_seeds
+from drp.evaluation.statistics import Comparison, ProblemMeans, compare, holm
 from drp.records import Action
 from drp.report.cost import ONE_OFF, Cost, describe_dollars, duration
 from drp.report.evaluation import (
@@ -154,10 +154,10 @@ class Seeds(NamedTuple):
     def score(self, model: str, benchmark: str) -> SeedsScore:
         return score_seeds(self.outcomes(model, benchmark), HEADLINE, self.evaluations[0].cutoff_tokens)
 
-    def pool(self, model: str, benchmark: str) -> dict[str, Tally]:
+    def pool(self, model: str, benchmark: str) -> dict[str, ProblemMeans]:
         """All samples of a problem, whatever their seed."""
         pooled = pool_seeds(self.outcomes(model, benchmark))
-        return tally(group_by_problem(apply_policy(pooled, HEADLINE, self.evaluations[0].cutoff_tokens)))
+        return means_by_problem(apply_policy(pooled, HEADLINE, self.evaluations[0].cutoff_tokens))
 
 
 def _group(runs: Sequence[Run]) -> list[Seeds]:

@@ -7,10 +7,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from drp.errors import InputError
-from drp.evaluation.outcomes import Outcome, Policy, apply_policy, benchmark_files, group_by_problem, read_outcomes
-from drp.evaluation.preference import SUFFIX, Preference
-from drp.evaluation.score import Score, score_benchmark, tally
-from drp.evaluation.statistics import Comparison, Interval, Tally, compare
+from drp.evaluation.outcomes import Outcome, Policy, apply_policy, benchmark_files, read_outcomes
+from drp.evaluation.preference import SUMMARY_SUFFIX, Preference
+from drp.evaluation.score import Score, means_by_problem, score_benchmark
+from drp.evaluation.statistics import Comparison, Interval, ProblemMeans, compare
 from drp.report.escaping import clean
 from drp.report.tables import Cell, Row, Table, number, percent
 from drp.runs.jsonl import explain_os_errors
@@ -93,8 +93,8 @@ def compare_models(
     return compare(first, second, seed)
 
 
-def _tally(outcomes: Sequence[Outcome], cutoff_tokens: int) -> dict[str, Tally]:
-    return tally(group_by_problem(apply_policy(outcomes, HEADLINE, cutoff_tokens)))
+def _tally(outcomes: Sequence[Outcome], cutoff_tokens: int) -> dict[str, ProblemMeans]:
+    return means_by_problem(apply_policy(outcomes, HEADLINE, cutoff_tokens))
 
 
 def _compare_all(outcomes: Mapping[Key, Sequence[Outcome]], cutoff_tokens: int, seed: int) -> dict[Key, Comparison]:
@@ -133,7 +133,7 @@ def describe_p(p: float) -> str:
 
 def read_preferences(folder: Path) -> list[Preference]:
     """Every summary of a run's `judge` folder, by name; none where there is no such folder."""
-    return [_read_preference(path) for path in sorted(folder.glob(f"*{SUFFIX}"))]
+    return [_read_preference(path) for path in sorted(folder.glob(f"*{SUMMARY_SUFFIX}"))]
 
 
 def _read_preference(path: Path) -> Preference:

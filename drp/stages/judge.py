@@ -20,7 +20,7 @@ from typing import Self
 from drp.chat.store import ReplyStore
 from drp.config.sections import Config
 from drp.errors import InputError, TooManyFailures
-from drp.evaluation.preference import describe, write_preference
+from drp.evaluation.preference import write_preference
 from drp.records import Decomposition, Failure, Judgement, Record
 from drp.runs.concurrency import map_concurrently
 from drp.runs.jsonl import explain_os_errors, read_record, read_records
@@ -211,7 +211,7 @@ def _conclude(stage: Stage[Pair, Judgement], seed: int) -> None:
     preference, path = write_preference(stage.target, a, b, seed)
     for warning in preference.warnings:
         say(f"judge: {warning}")
-    report(f"judge: {describe(preference)} -> {path}")
+    report(f"judge: {preference.describe()} -> {path}")
 
 
 # FOLDED DOC of stages.pairs:

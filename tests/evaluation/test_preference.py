@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import binomtest
 
 from drp.errors import InputError
-from drp.evaluation.preference import Preference, describe, followed_position, summarize, write_preference
+from drp.evaluation.preference import Preference, followed_position, summarize, write_preference
 from drp.records import Judgement, Usage, Verdict
 
 Winner = str
@@ -42,7 +42,7 @@ def test_the_papers_figures_are_just_beyond_chance() -> None:
     assert found.p == pytest.approx(0.0328392, abs=1e-6)
     assert found.win_rate_ci == pytest.approx((0.512, 0.788), abs=1e-3)
     assert found.win_rate_ci == binomtest(33, 50).proportion_ci(0.95, "exact")
-    assert found.warnings == ["50 pairs with a winner: only 33 wins or more (66%) on one side can be told from chance"]
+    assert found.warnings == ["50 pairs with a winner: a side needs at least 33 wins (66%) to be significant"]
     assert (found.steps_a, found.steps_b, found.usage.calls) == (12, 8, 100)
     assert found.usage.cost_usd == pytest.approx(0.05)
 
@@ -84,13 +84,13 @@ def test_position_bias_is_a_share_of_all_pairs() -> None:
 def test_several_traces_of_a_problem_come_with_a_remark() -> None:
     found = summarize(judgement(number // 4, "a", "a", number % 4) for number in range(120))
     assert (found.n, found.problems) == (120, 30)
-    assert found.warnings[0].startswith("120 pairs come from 30 problems; those of one problem are alike")
+    assert found.warnings[0].startswith("120 pairs come from 30 problems; p and win_rate_ci treat them as independent")
 
 
 def test_nothing_judged_is_no_win_rate() -> None:
     found = judge_pairs(0, 0)
     assert (found.win_rate, found.win_rate_ci, found.position_bias, found.steps_a, found.p) == (None,) * 4 + (1.0,)
-    assert describe(found) == "a preferred in 0 of 0 pairs, b in 0, ties 0"
+    assert found.describe() == "a preferred in 0 of 0 pairs, b in 0, ties 0"
 
 
 def test_an_unreadable_line_is_named(tmp_path: Path) -> None:

@@ -7,7 +7,15 @@ from statistics import fmean, stdev
 import pytest
 
 from drp.evaluation.outcomes import Outcome, apply_policy, group_by_problem
-from drp.evaluation.score import majority_at_all, pass_at_powers, pool_seeds, score, score_benchmark, score_seeds, tally
+from drp.evaluation.score import (
+    majority_at_all,
+    means_by_problem,
+    pass_at_powers,
+    pool_seeds,
+    score,
+    score_benchmark,
+    score_seeds,
+)
 from drp.evaluation.statistics import compare
 from drp.report.evaluation import captured
 from tests.evaluation.test_scores import make_outcome
@@ -111,7 +119,7 @@ def test_more_seeds_do_not_make_more_problems() -> None:
     assert (found.accuracy_sd, found.tokens_sd) == pytest.approx((0, 0))
     assert tuple(found.tokens_ci or ()) == pytest.approx(tuple(score(once, "none", CUTOFF).tokens_ci or ()))
     after = [o._replace(correct=True) for o in once]
-    pairs = [tally(group_by_problem(pool_seeds([outcomes] * 3))) for outcomes in (once, after)]
+    pairs = [means_by_problem(pool_seeds([outcomes] * 3)) for outcomes in (once, after)]
     comparison = compare(*pairs)
     assert comparison is not None
     assert comparison.n == 40

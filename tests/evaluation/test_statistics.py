@@ -5,7 +5,7 @@ import random
 import pytest
 
 from drp.evaluation.statistics import (
-    Tally,
+    ProblemMeans,
     bootstrap_mean,
     bootstrap_share,
     compare,
@@ -88,16 +88,17 @@ def test_wilson_covers_the_share_where_few_problems_are_left() -> None:
     assert 0.92 <= hits / rounds <= 0.99
 
 
-def make_tallies(answers: list[int], tokens: list[float], samples: int = 1) -> dict[str, Tally]:
+def make_means(answers: list[int], tokens: list[float], samples: int = 1) -> dict[str, ProblemMeans]:
     return {
-        f"p{n}": Tally(right, length, samples) for n, (right, length) in enumerate(zip(answers, tokens, strict=True))
+        f"p{n}": ProblemMeans(right, length, samples)
+        for n, (right, length) in enumerate(zip(answers, tokens, strict=True))
     }
 
 
 def test_a_comparison_is_paired_by_problem() -> None:
-    before = make_tallies([1, 1, 0, 0], [100, 200, 300, 400])
-    after = make_tallies([1, 0, 1, 1], [50, 100, 150, 200])
-    after["p9"] = Tally(1, 10, 1)
+    before = make_means([1, 1, 0, 0], [100, 200, 300, 400])
+    after = make_means([1, 0, 1, 1], [50, 100, 150, 200])
+    after["p9"] = ProblemMeans(1, 10, 1)
     found = compare(before, after)
     assert found is not None
     assert (found.n, found.gained, found.lost, found.accuracy_change) == (4, 2, 1, 0.25)
@@ -109,8 +110,8 @@ def test_a_comparison_is_paired_by_problem() -> None:
 
 
 def test_several_samples_a_problem_are_compared_by_their_means() -> None:
-    before = make_tallies([0.25, 0.5, 0.5, 0.75, 0.0, 0.0], [100] * 6, samples=4)
-    after = make_tallies([0.5, 0.75, 1.0, 1.0, 0.25, 0.5], [100] * 6, samples=4)
+    before = make_means([0.25, 0.5, 0.5, 0.75, 0.0, 0.0], [100] * 6, samples=4)
+    after = make_means([0.5, 0.75, 1.0, 1.0, 0.25, 0.5], [100] * 6, samples=4)
     found = compare(before, after)
     assert found is not None
     assert found.accuracy_test == "Wilcoxon"
@@ -119,35 +120,35 @@ def test_several_samples_a_problem_are_compared_by_their_means() -> None:
 
 
 def test_nothing_in_common_is_nothing_to_compare() -> None:
-    assert compare(make_tallies([1], [1]), {"other": Tally(1, 1, 1)}) is None
+    assert compare(make_means([1], [1]), {"other": ProblemMeans(1, 1, 1)}) is None
 
 
 def test_thirty_problems_come_with_a_plain_warning() -> None:
     warning = describe_power(30)
     assert "3.3 points" in warning
     # Six changes, all in one direction, are the least with p below 0.05.
-    assert "6 or more (20 points)" in warning
+    assert "6 of them (20 points)" in warning
     assert mcnemar(6, 0) < 0.05 < mcnemar(5, 0)
-    large = compare(make_tallies([1, 0] * 60, [10] * 120), make_tallies([1, 1] * 60, [9] * 120))
+    large = compare(make_means([1, 0] * 60, [10] * 120), make_means([1, 1] * 60, [9] * 120))
     assert large is not None
     assert large.warning is None
 
 
 def test_with_several_samples_the_warning_counts_problems_and_not_points() -> None:
-    one, other = ({f"p{n}": Tally(accuracy, 10, 4) for n in range(30)} for accuracy in (0.25, 0.5))
+    one, other = ({f"p{n}": ProblemMeans(accuracy, 10, 4) for n in range(30)} for accuracy in (0.25, 0.5))
     found = compare(one, other)
     assert found is not None
     assert found.warning == describe_power(30, single=False)
-    assert "a change in 6 or more of them" in found.warning
+    assert "change is 6 of them, all" in found.warning
     # Six of them, each by one sample of four: 5 points, not 20.
     assert signed_rank([0.0] * 6, [0.25] * 6) < 0.05 < signed_rank([0.0] * 5, [0.25] * 5)
 
 
 def test_a_sign_test_says_how_many_wins_it_needs() -> None:
-    assert "only 33 wins or more (66%)" in describe_sign_test(50)
+    assert "at least 33 wins (66%)" in describe_sign_test(50)
     assert mcnemar(33, 17) < 0.05 < mcnemar(32, 18)
-    assert "only 6 wins or more (100%)" in describe_sign_test(6)
-    assert describe_sign_test(5) == "5 pairs with a winner: no result whatever could be told from chance"
+    assert "at least 6 wins (100%)" in describe_sign_test(6)
+    assert describe_sign_test(5) == "5 pairs with a winner: too few for any result to be significant"
 
 
 def test_a_share_that_does_not_vary_is_not_taken_for_certain() -> None:

@@ -15,7 +15,7 @@ from statsmodels.stats.proportion import proportion_confint
 from drp.evaluation.outcomes import Outcome
 from drp.evaluation.score import pass_at_powers
 from drp.evaluation.statistics import (
-    Tally,
+    ProblemMeans,
     bootstrap_mean,
     clopper_pearson,
     compare,
@@ -88,7 +88,7 @@ def test_the_cluster_bootstrap_is_as_wide_as_gees_robust_interval(sizes: tuple[i
 
 
 def test_a_comparison_without_any_change_has_tangos_interval() -> None:
-    tallies = {f"p{number}": Tally(number % 2, 100, 1) for number in range(30)}
+    tallies = {f"p{number}": ProblemMeans(number % 2, 100, 1) for number in range(30)}
     found = compare(tallies, tallies)
     assert found is not None
     # z^2 / (n + z^2) with z = 1.959964 and n = 30.

@@ -19,7 +19,7 @@ def test_each_comparison_is_a_row(tmp_path: Path) -> None:
     assert [row.cells[0].text for row in table.rows] == ["default", "sentence"]
     written = write_markdown(table)
     assert "| sentence | judge-1 | 50 | 33 / 17 | 0 | 66.0% (51.2–78.8) | 0.033 | 0.0% |" in written
-    assert "sentence: 50 pairs with a winner: only 33 wins or more" in written
+    assert "sentence: 50 pairs with a winner: a side needs at least 33 wins" in written
 
 
 def test_a_run_without_a_judge_has_no_table(tmp_path: Path) -> None:

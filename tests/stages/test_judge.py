@@ -90,7 +90,7 @@ def test_a_judge_that_goes_by_position_decides_nothing(judge: Run, verdicts: Pat
     assert (summary["ties"], summary["position_first"], summary["position_bias"]) == (10, 10, 1)
     assert (summary["win_rate"], summary["win_rate_ci"], summary["p"]) == (None, None, 1)
     assert summary["win_rate_with_ties"] == 0.5
-    assert "0 pairs with a winner: no result whatever could be told from chance" in ended.err
+    assert "0 pairs with a winner: too few for any result to be significant" in ended.err
 
 
 def test_a_judge_that_sees_no_difference_has_no_liking_for_a_position(judge: Run, verdicts: Path) -> None:
@@ -270,5 +270,5 @@ def test_without_a_judge_of_its_own_the_runs_teacher_judges_and_a_remark_says_so
         teacher = f"teacher={{provider: openai, model: splitter-7, base_url: '{server.openai_url}'}}"
         ended = drp("judge", tmp_path / "config.yaml", tmp_path / "plain" / "steps.jsonl", "--set", teacher)
     assert ended.status == 0
-    assert "splitter-7 judges steps of its own; name another model under judge.teacher" in ended.err
+    assert "splitter-7 judges its own decompositions; set judge.teacher to another model" in ended.err
     assert read_summary(verdicts)["usage"]["cost_usd"] is None

@@ -19,9 +19,9 @@ PIPELINE = ("generate", "decompose", "prune", "train", "eval", "report")
 
 
 def _run_stage(module: str, config: "Config", options: "RunOptions") -> None:
-    from drp.config.loading import keeping
+    from drp.config.loading import storing_config
 
-    with keeping(config, options.dry_run):
+    with storing_config(config, options.dry_run):
         importlib.import_module(f"drp.stages.{module}").run(config, options)
 
 
@@ -151,7 +151,7 @@ def _run_verb(arguments: list[str]) -> None:
     try:
         status = child.wait()
     except KeyboardInterrupt:
-        child.wait()  # it has had the same signal, is keeping what is finished, and says so
+        child.wait()  # it has had the same signal, is storing_config what is finished, and says so
         sys.exit(INTERRUPTED)
     if status:
         sys.exit(status if status > 0 else 128 - status)

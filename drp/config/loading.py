@@ -1,11 +1,9 @@
-"""The YAML configuration as strict models.
-
-Every key has a docstring in `drp.config.sections`; an unknown one is an error that names the nearest right one.
+"""Read a YAML configuration into `drp.config.sections.Config`, and store it in the run directory.
 
     config = load_config(Path("configs/demo.yaml"), overrides=["generate.sampling.n=4"])
 
-`extends: other.yaml` (relative to the file) lays a configuration over another, so that an ablation says only in what it
-differs.
+`extends: other.yaml` (relative to the file) takes all keys from another file except those that the file itself sets, so
+that an ablation lists only its differences. An unknown key is an error that names the nearest known key.
 """
 
 import difflib
@@ -25,81 +23,22 @@ from drp.runs.jsonl import write_atomically
 from drp.runs.rundir import RunDir
 
 
-class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, less two traps: duplicate keys lose silently, and `3e-5` is a string."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, str):
-                raise yaml.MarkedYAMLError(problem=f"key {key!r} is not a word", problem_mark=key_node.start_mark)
-            if key in seen:
-                raise yaml.MarkedYAMLError(problem=f"key '{key}' is given twice", problem_mark=key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-# YAML 1.2's floats: the dot is optional before an exponent.
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
-
-
 def load_config(path: Path, overrides: Iterable[str] = ()) -> Config:
-    """Read a YAML file, apply `section.key=value` overrides (values typed as YAML), and check everything.
+    """Read a YAML file and apply overrides such as `train.epochs=1`, whose values are parsed as YAML.
 
-    Raises ConfigError with the place and the fix.
+    Raises ConfigError naming the place and the fix.
     """
-    return apply_overrides(_read_tree(path, []), overrides, path)
+    return build_config(_read_tree(path, []), overrides, path)
 
 
-def load_kept_config(root: Path, overrides: Iterable[str] = ()) -> Config:
-    """The configuration that the stages keep in a run directory, wherever that is now."""
+def load_stored_config(root: Path, overrides: Iterable[str] = ()) -> Config:
+    """The configuration that the last stage stored in a run directory, with `run_dir` set to `root`."""
     path = RunDir(root).config
-    return apply_overrides(_read_tree(path, []) | {"run_dir": str(root)}, overrides, path)
+    return build_config(_read_tree(path, []) | {"run_dir": str(root)}, overrides, path)
 
 
-@contextmanager
-def keeping(config: Config, dry_run: bool = False) -> Iterator[None]:
-    """While a stage runs: its run directory keeps the configuration, but for one that the stage refused."""
-    kept, refused = RunDir(config.run_dir).config, False
-    # Of the processes of a launcher (torchrun, accelerate), the first is the one that knows whether it was refused.
-    follows = os.environ.get("RANK", "0") != "0"
-    try:
-        yield
-    except UserError:
-        refused = True
-        raise
-    finally:
-        if not (dry_run or follows) and config.run_dir.is_dir() and not (refused and kept.exists()):
-            keep_config(config)
-
-
-def keep_config(config: Config) -> None:
-    """Write the effective configuration into its run directory, for `load_kept_config`. Its name is one that no file of
-    the user's own is likely to have there."""
-    text = f"# The configuration of the last stage that ran here; `drp report` reads it.\n{write_config(config)}"
-    path = RunDir(config.run_dir).config
-    write_atomically(path, lambda draft: draft.write_text(text, encoding="utf-8"))
-
-
-def write_config(config: Config) -> str:
-    """As YAML, defaults included. It names the variables that hold keys, never a key, and no password of an address."""
-    tree = _hide(config.model_dump(mode="json"))
-    return str(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True))
-
-
-def _hide(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _hide(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_hide(item) for item in value]
-    return hide_credentials(value) if isinstance(value, str) else value
-
-
-def apply_overrides(tree: dict[str, Any], overrides: Iterable[str], path: Path) -> Config:
-    """Lay `section.key=value` over a tree of sections, and check everything. path: where the tree is from."""
+def build_config(tree: dict[str, Any], overrides: Iterable[str], path: Path) -> Config:
+    """Apply overrides to a tree of sections and validate it. path: the file of the tree, for error messages."""
     for override in overrides:
         _apply_override(tree, override)
     try:
@@ -108,8 +47,43 @@ def apply_overrides(tree: dict[str, Any], overrides: Iterable[str], path: Path) 
         raise ConfigError(_explain(error, path)) from None
 
 
+@contextmanager
+def storing_config(config: Config, dry_run: bool = False) -> Iterator[None]:
+    """Store the configuration in the run directory when the stage in the `with` block has ended.
+
+    A configuration that the stage refused (UserError) does not replace a stored one. Nothing is stored in a dry run, or
+    if the stage made no run directory.
+    """
+    path, refused = RunDir(config.run_dir).config, False
+    try:
+        yield
+    except UserError:
+        refused = True
+        raise
+    finally:
+        # With a launcher (torchrun, accelerate), only process 0 writes; the others may not know of a refusal.
+        first_process = os.environ.get("RANK", "0") == "0"
+        if first_process and not dry_run and config.run_dir.is_dir() and not (refused and path.exists()):
+            comment = "# The configuration of the last stage that ran here; `drp report` reads it.\n"
+            write_atomically(path, lambda draft: draft.write_text(comment + dump_config(config), encoding="utf-8"))
+
+
+def dump_config(config: Config) -> str:
+    """The configuration as YAML with all defaults, and without passwords or keys that an address may contain."""
+    tree = _hide_credentials(config.model_dump(mode="json"))
+    return str(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True))
+
+
+def _hide_credentials(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _hide_credentials(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_hide_credentials(item) for item in value]
+    return hide_credentials(value) if isinstance(value, str) else value
+
+
 def _read_tree(path: Path, extended_by: list[Path]) -> dict[str, Any]:
-    """A file's sections, laid over those of the file that it `extends`."""
+    """The sections of a file, merged over those of the file that it `extends`."""
     if path.resolve() in extended_by:
         raise ConfigError(f"{path}: extends itself")
     try:
@@ -124,27 +98,13 @@ def _read_tree(path: Path, extended_by: list[Path]) -> dict[str, Any]:
     parent = tree.pop("extends", None)
     if parent is None:
         return tree
-    return _overlay(_read_tree(path.parent / str(parent), [*extended_by, path.resolve()]), tree)
+    return _merge(_read_tree(path.parent / str(parent), [*extended_by, path.resolve()]), tree)
 
 
-def _overlay(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     """Sections are merged key by key; lists and plain values are replaced."""
-    both = {key: _overlay(below[key], above[key]) for key in above if _are_sections(below.get(key), above[key])}
-    return {**below, **above, **both}
-
-
-def _are_sections(*values: Any) -> bool:
-    return all(isinstance(value, dict) for value in values)
-
-
-def _parse_yaml(text: str, place: str) -> Any:
-    try:
-        return yaml.load(text, Loader=_Loader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        raise ConfigError(f"{place}{f':{mark.line + 1}' if mark else ''}: {error.problem}") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{place}: {error}") from None
+    shared = [key for key in above if isinstance(below.get(key), dict) and isinstance(above[key], dict)]
+    return {**below, **above, **{key: _merge(below[key], above[key]) for key in shared}}
 
 
 def _apply_override(tree: dict[str, Any], override: str) -> None:
@@ -157,8 +117,42 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
             tree[section] = {}
         tree = tree[section]
         if not isinstance(tree, dict):
-            raise ConfigError(f"--set {override}: `{section}` has no keys of its own")
+            raise ConfigError(f"--set {override}: `{section}` is a value and has no keys of its own")
     tree[key] = _parse_yaml(value, f"--set {dotted}")
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, with duplicate keys refused and `3e-5` read as a number.
+
+    PyYAML itself takes the last of two equal keys without a word, and reads YAML 1.1, in which `3e-5` is a string.
+    """
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str):
+                raise yaml.MarkedYAMLError(problem=f"key {key!r} is not a string", problem_mark=key_node.start_mark)
+            if key in seen:
+                raise yaml.MarkedYAMLError(problem=f"duplicate key '{key}'", problem_mark=key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+# YAML 1.2's floats: the dot is optional before an exponent.
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+def _parse_yaml(text: str, place: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        raise ConfigError(f"{place}{f':{mark.line + 1}' if mark else ''}: {error.problem}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{place}: {error}") from None
 
 
 def _explain(error: ValidationError, path: Path) -> str:
@@ -174,7 +168,7 @@ def _explain_one(detail: dict[str, Any]) -> str:
         return f"`{place}` is missing"
     message = detail["msg"].removeprefix("Value error, ")
     got = detail.get("input")
-    # A section's own check speaks for itself; repeating the whole section would bury it (and could print a key).
+    # For the check of a whole section the input is the section, which is long and may contain a key; it is not shown.
     shown = f", got {got!r}" if isinstance(got, str | int | float | bool) or got is None else ""
     return f"`{place}`: {message}{shown}" if place else message
 

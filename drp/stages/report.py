@@ -11,7 +11,7 @@ side with it. Always written anew; there is nothing to resume.
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from drp.config.loading import apply_overrides, load_config, load_kept_config, write_config
+from drp.config.loading import build_config, dump_config, load_config, load_stored_config
 from drp.config.sections import Config
 from drp.errors import InputError
 from drp.report.cost import find_student, read_costs
@@ -57,12 +57,12 @@ def find_config(place: Path, overrides: Iterable[str] = ()) -> Config:
     if not place.is_dir():
         return load_config(place, overrides)
     if RunDir(place).config.exists():
-        return load_kept_config(place, overrides)
+        return load_stored_config(place, overrides)
     student = find_student(read_costs(place))
     if student is None:
         raise InputError(f"{place}: no configuration is kept there; name the one that made it: drp report CONFIG")
     say(f"report: {place} keeps no configuration; its cutoff, prices and title are taken to be the defaults")
-    return apply_overrides({"run_dir": str(place), "student": {"model": student}}, overrides, place)
+    return build_config({"run_dir": str(place), "student": {"model": student}}, overrides, place)
 
 
 def _read(root: Path, config: Config, embedding: Embedding | None = None) -> Run:
@@ -90,7 +90,7 @@ def write_page(target: Path, config: Config, this: Run, rest: Sequence[Run], emb
         headline=write_headline(this),
         warning=describe_unfinished(this),
         cards=make_cards(this.evaluation),
-        sections=build_sections(this, rest, config.report, figures, embedding, write_config(config)),
+        sections=build_sections(this, rest, config.report, figures, embedding, dump_config(config)),
         embedding=embedding,
     )
     write_text_file(target / "index.html", render_page(page))

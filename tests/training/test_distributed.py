@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from drp.config.loading import write_config
+from drp.config.loading import dump_config
 from drp.config.sections import Config
 from drp.errors import ConfigError
 from drp.training.batches import FILLER, EpochSampler, FixedSampler, count_targets, join_examples, pad_examples
@@ -36,7 +36,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory, student: Path) -> Path:
 
 def start(config: Config, **variables: str) -> "subprocess.Popen[str]":
     path = config.run_dir / "config.yaml"
-    path.write_text(write_config(config))
+    path.write_text(dump_config(config))
     environment = os.environ | {"OMP_NUM_THREADS": "1"} | variables
     return subprocess.Popen(
         [sys.executable, "-m", "drp", "train", str(path)], stderr=subprocess.PIPE, text=True, env=environment

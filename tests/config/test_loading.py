@@ -57,7 +57,7 @@ def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
 def test_a_key_given_twice_is_refused_with_its_line(tmp_path: Path) -> None:
     text = message(tmp_path, "run_dir: a\nstudent: {model: a}\nrun_dir: b\n")
     assert "config.yaml:3" in text
-    assert "'run_dir' is given twice" in text
+    assert "duplicate key 'run_dir'" in text
 
 
 @pytest.mark.parametrize("text", ["", "- a\n", "just words\n", "a: [\n", "1: 2\n", "{[a]: 3}\n"])

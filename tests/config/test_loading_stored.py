@@ -1,4 +1,4 @@
-"""The configuration that a run directory keeps: by which stages, and without secrets."""
+"""The configuration stored in a run directory: by which stages, and without credentials."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from drp.cli import app
-from drp.config.loading import keeping, load_config, load_kept_config, write_config
+from drp.config.loading import dump_config, load_config, load_stored_config, storing_config
 from drp.config.sections import Config, hide_credentials
 from drp.errors import InputError
 
@@ -25,17 +25,17 @@ def test_a_kept_configuration_is_the_same_one_wherever_its_run_is_now(tmp_path: 
     root = tmp_path / "run"
     root.mkdir()
     config = make_config(root, seed=7, train={"learning_rate": 3e-5}, eval={"benchmarks": [{"name": "math500"}]})
-    with keeping(config):
+    with storing_config(config):
         pass
-    assert load_kept_config(root) == config
+    assert load_stored_config(root) == config
     moved = root.rename(tmp_path / "moved")
-    assert load_kept_config(moved, ["seed=8"]) == config.model_copy(update={"run_dir": moved, "seed": 8})
+    assert load_stored_config(moved, ["seed=8"]) == config.model_copy(update={"run_dir": moved, "seed": 8})
 
 
 def test_no_password_and_no_key_is_kept_or_part_of_a_fingerprint(tmp_path: Path) -> None:
     config = make_config(tmp_path, **SECRETS)
     assert config.teacher.base_url == SECRETS["teacher"]["base_url"]
-    for text in (write_config(config), str(config.identity())):
+    for text in (dump_config(config), str(config.identity())):
         assert "s3cret" not in text
         assert "http://***@host:8000/v1?api_key=***&x=1" in text
 
@@ -46,20 +46,20 @@ def test_what_is_no_secret_stays(text: str) -> None:
 
 
 def test_a_refused_configuration_does_not_take_the_place_of_the_kept_one(tmp_path: Path) -> None:
-    with keeping(make_config(tmp_path, seed=1)):
+    with storing_config(make_config(tmp_path, seed=1)):
         pass
-    with pytest.raises(InputError), keeping(make_config(tmp_path, seed=2)):
+    with pytest.raises(InputError), storing_config(make_config(tmp_path, seed=2)):
         raise InputError("made with another configuration")
-    assert load_kept_config(tmp_path).seed == 1
-    with pytest.raises(KeyboardInterrupt), keeping(make_config(tmp_path, seed=3)):
+    assert load_stored_config(tmp_path).seed == 1
+    with pytest.raises(KeyboardInterrupt), storing_config(make_config(tmp_path, seed=3)):
         raise KeyboardInterrupt
-    assert load_kept_config(tmp_path).seed == 3
+    assert load_stored_config(tmp_path).seed == 3
 
 
 def test_nothing_is_kept_of_a_dry_run_or_where_there_is_no_run_directory(tmp_path: Path) -> None:
-    with keeping(make_config(tmp_path), dry_run=True):
+    with storing_config(make_config(tmp_path), dry_run=True):
         pass
-    with keeping(make_config(tmp_path / "none")):
+    with storing_config(make_config(tmp_path / "none")):
         pass
     assert list(tmp_path.iterdir()) == []
 
@@ -78,10 +78,10 @@ def test_of_a_launchers_processes_the_first_keeps_the_configuration(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RANK", "1")
-    with keeping(make_config(tmp_path, seed=1)):
+    with storing_config(make_config(tmp_path, seed=1)):
         pass
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setenv("RANK", "0")
-    with keeping(make_config(tmp_path, seed=2)):
+    with storing_config(make_config(tmp_path, seed=2)):
         pass
-    assert load_kept_config(tmp_path).seed == 2
+    assert load_stored_config(tmp_path).seed == 2

@@ -205,15 +205,12 @@ def _train(config: Config, options: RunOptions, manifest: Manifest, folder: "Tra
     with Appender(failures_path(folder.root), truncate=True) as failures:
         for failure in selection.failures:
             failures.append(failure)
-    trained = _train_student(config, selection, tokenizer, folder)
+    result = _train_student(config, selection, tokenizer, folder)
     summary = summarize(
         read_log(folder.log),
-        base_model=config.student.model,
-        counts=selection.counts(),
-        train=len(selection.train),
-        validation=len(selection.validation),
-        keep=config.train.keep,
-        trained=trained,
+        config=config,
+        selection=selection,
+        result=result,
         fingerprint=manifest.fingerprint,
     )
     write_atomically(folder.summary, lambda draft: draft.write_text(summary.model_dump_json(indent=2) + "\n"))
@@ -221,7 +218,9 @@ def _train(config: Config, options: RunOptions, manifest: Manifest, folder: "Tra
     return summary
 
 
-def _train_student(config: Config, selection: "ExampleSelection", tokenizer: Tokenizer, folder: "TrainDir") -> "TrainResult":
+def _train_student(
+    config: Config, selection: "ExampleSelection", tokenizer: Tokenizer, folder: "TrainDir"
+) -> "TrainResult":
     """Here, or in processes of their own."""
     from drp.training.launch import is_launched, launch_processes
     from drp.training.session import train_student

@@ -1,14 +1,15 @@
-"""Supervised fine-tuning of the student on pruned responses. Modules here import torch at their top; only the train
-stage imports them, and only once it has work to do.
+"""Supervised fine-tuning of the student on pruned responses. Only stage `train` imports this package, and the modules
+that import torch only when there is something to train.
 
-    examples    records -> token ids and what was left out, why
-    preflight   what is about to be trained on, shown and checked
-    memory      what a training takes, estimated before it starts
-    launch      the processes of one training
-    batches     examples -> tensors, in an order that a resumed run repeats
-    attention   examples side by side in one row, each attending to itself alone
-    student     the model with its adapter, or all of its weights
-    arguments   the configuration as transformers' Trainer wants it
-    trainer     transformers' Trainer with the loss on the response, and its log
-    export      adapter and merged model as whole folders
+    session      one training, from its last checkpoint to adapter and merged model: read this first
+    examples     records -> token ids, and what was left out with the reason
+    preflight    checks of the examples, and a report of what is trained on
+    memory       estimate of the memory that a training needs
+    launch       the processes of one training
+    student      the model with its adapter, or all of its weights
+    batches      examples -> tensors, the loss, the order of an epoch, padding-free attention
+    trainer      transformers' Trainer with the loss on responses, its callbacks, and the log
+    checkpoints  the Trainer's checkpoints on disk
+    export       adapter and merged model as folders
+    summary      the files of a training: paths, log.jsonl, summary.json
 """

@@ -1,11 +1,13 @@
-"""Records as training examples: prompt ids, response ids, and what was left out.
+"""Records as training examples: prompt ids, response ids, and what was left out with the reason. Imports no torch.
+
+Reads pruned.jsonl, or traces.jsonl for the unpruned control; writes
 
     sft.jsonl   {"id": "gsm8k-0#0", "question": "...", "response": "First, ...", "split": "train",
                  "n_prompt_tokens": 62, "n_response_tokens": 118, "input_ids": [0, 5, ...]}
 
-An example is the prompt exactly as it is sampled and evaluated from, the response as the student has to write it, and
-the student's own end-of-sequence token. Prompt and response are tokenized apart and put together as ids, so that no
-token straddles the border. Nothing is ever cut.
+An example is the prompt exactly as in sampling and evaluation, the response as the student has to write it, and
+the student's own end-of-sequence token. Prompt and response are tokenized separately and concatenated as ids, so that
+no token spans the border. Examples are never truncated: those over `train.cutoff_tokens` are left out and counted.
 """
 
 import hashlib
@@ -26,11 +28,11 @@ from drp.runs.manifest import Counts
 from drp.student.response import Tokenizer, prompt_ids, response_text
 
 IGNORED = -100
-"""The label of a token without loss; what torch's cross entropy ignores."""
+"""The label of a token without loss; torch's cross entropy ignores it by default."""
 
 
-class Source(Record):
-    """What training needs of a record, from pruned.jsonl or, for the unpruned control, from traces.jsonl."""
+class TrainingRecord(Record):
+    """The fields that training reads of a record of pruned.jsonl or traces.jsonl."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -42,27 +44,30 @@ class Source(Record):
 
 
 class SftRecord(Record):
-    """One example as it is trained on. `input_ids`: prompt and response; loss on the last `n_response_tokens`."""
+    """A line of sft.jsonl: one example as it is trained on. The last `n_response_tokens` of `input_ids` carry loss."""
 
     question: str
     response: str
-    """As trained: with `<think>` where the template leaves it to the model; without the end-of-sequence token."""
+    """As trained: with `<think>` if the chat template leaves it to the model; without the end-of-sequence token."""
     split: Literal["train", "validation"]
     n_prompt_tokens: int
     n_response_tokens: int
     """The end-of-sequence token included."""
     input_ids: list[int]
+    """Prompt and response."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Example:
-    """One question and response as token ids; `response_ids` ends with the end-of-sequence token."""
+    """One question and response as token ids."""
 
     id: str
     question: str
     response: str
+    """As in `SftRecord`."""
     prompt_ids: list[int]
     response_ids: list[int]
+    """Ends with the end-of-sequence token."""
 
     @property
     def input_ids(self) -> list[int]:
@@ -74,22 +79,24 @@ class Example:
         return [IGNORED] * len(self.prompt_ids) + self.response_ids
 
     @property
-    def problem(self) -> str:
-        """The id of the problem; samples of one problem share it."""
+    def problem_id(self) -> str:
+        """The problem's id, which all samples of one problem share."""
         return self.id.rpartition("#")[0] or self.id
 
     def __len__(self) -> int:
+        """Tokens of prompt and response."""
         return len(self.prompt_ids) + len(self.response_ids)
 
 
 @dataclass
-class Selection:
-    """What is trained on, and an account of every record that was read."""
+class ExampleSelection:
+    """The examples of a training, and an account of every record that was read."""
 
     train: list[Example] = field(default_factory=list)
     validation: list[Example] = field(default_factory=list)
     read: int = 0
     filtered: Counter[str] = field(default_factory=Counter)
+    """How many records were left out on purpose, by reason."""
     failures: list[Failure] = field(default_factory=list)
 
     def counts(self) -> Counts:
@@ -97,66 +104,56 @@ class Selection:
         return Counts(read=self.read, written=written, filtered=dict(self.filtered), failed=len(self.failures))
 
 
-def encode(tokenizer: Tokenizer, id: str, question: str, response: str) -> Example:
-    """One example. Raises InputError where the tokenizer has no end-of-sequence token."""
-    if tokenizer.eos_token_id is None:
-        raise InputError("student.model: its tokenizer names no end-of-sequence token; set eos_token in its config")
-    text = response_text(tokenizer, question, response)
-    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-    return Example(id, question, text, prompt_ids(tokenizer, question), [*ids, tokenizer.eos_token_id])
-
-
 def select_examples(
-    records: Iterable[Source | Failure], tokenizer: Tokenizer, settings: TrainSettings, seed: int
-) -> Selection:
-    """Encode, filter and draw. What is drawn, and its order, depend on the ids and the seed alone, not on the order of
-    the records; fewer `max_samples` draw a subset. Holds `max_samples` examples at most."""
-    selection = Selection()
-    drawn: list[tuple[int, str, Example]] = []
+    records: Iterable[TrainingRecord | Failure], tokenizer: Tokenizer, settings: TrainSettings, seed: int
+) -> ExampleSelection:
+    """Encode the records, leave out those that the settings exclude, draw `max_samples` and hold out a validation part.
+
+    Which examples are drawn, and their order, depend on ids and seed only, not on the order of the records; a lower
+    `max_samples` draws a subset. At most `max_samples` examples are in memory.
+
+    Raises InputError if the tokenizer has no end-of-sequence token.
+    """
+    selection = ExampleSelection()
+    drawn: list[tuple[int, str, Example]] = []  # a heap with the example to drop next at its top
     seen: set[str] = set()
     for record in records:
         selection.read += 1
-        outcome = _judge(record, seen, tokenizer, settings)
+        outcome = _build_example(record, seen, tokenizer, settings)
         if isinstance(outcome, Failure):
             selection.failures.append(outcome)
         elif isinstance(outcome, str):
             selection.filtered[outcome] += 1
         else:
-            heapq.heappush(drawn, (-draw_key(seed, outcome.id), outcome.id, outcome))
+            heapq.heappush(drawn, (-_hash_id(seed, outcome.id), outcome.id, outcome))
             if settings.max_samples is not None and len(drawn) > settings.max_samples:
                 heapq.heappop(drawn)
                 selection.filtered["not drawn"] += 1
     examples = [example for _, _, example in sorted(drawn, reverse=True)]
-    _split(examples, settings.validation_split, seed, selection)
+    held_out = _choose_validation_problems(examples, settings.validation_split, seed)
+    selection.train = [example for example in examples if example.problem_id not in held_out]
+    selection.validation = [example for example in examples if example.problem_id in held_out]
     return selection
 
 
-def draw_key(seed: int, name: str) -> int:
-    """A number that looks random, the same on every machine and in every order."""
-    return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:8])
-
-
-def _judge(
-    record: Source | Failure, seen: set[str], tokenizer: Tokenizer, settings: TrainSettings
+def _build_example(
+    record: TrainingRecord | Failure, seen: set[str], tokenizer: Tokenizer, settings: TrainSettings
 ) -> Example | Failure | str:
-    """The example of a record, or the reason to leave it out, or why it could not be used at all."""
+    """The example of a record; a string with the reason to leave it out; a Failure if it cannot be used."""
     if isinstance(record, Failure):
         return record
     if record.id in seen:
-        return Failure(id=record.id, error="DuplicateId", message="id stands twice", attempts=1)
+        return Failure(id=record.id, error="DuplicateId", message="duplicate id", attempts=1)
     seen.add(record.id)
     if settings.only_correct and not record.correct:
         return "could not be graded" if record.correct is None else "incorrect"
     if settings.response == "original" and record.finish_reason == "length":
         return "unfinished"  # an end-of-sequence token after half a response would teach the student to break off
-    response = record.pruned_response if settings.response == "pruned" else record.response
+    name = "pruned_response" if settings.response == "pruned" else "response"
+    response: str | None = getattr(record, name)
     if not response or not response.strip():
-        name = "pruned_response" if settings.response == "pruned" else "response"
         return Failure(id=record.id, error="NoResponse", message=f"field `{name}` is missing or empty", attempts=1)
-    return _check(encode(tokenizer, record.id, record.question, response), tokenizer, settings)
-
-
-def _check(example: Example, tokenizer: Tokenizer, settings: TrainSettings) -> Example | str:
+    example = encode_example(tokenizer, record.id, record.question, response)
     if len(example) > settings.cutoff_tokens:
         return "overlong"
     if tokenizer.eos_token_id in example.response_ids[:-1]:
@@ -164,33 +161,53 @@ def _check(example: Example, tokenizer: Tokenizer, settings: TrainSettings) -> E
     return example
 
 
-def _split(examples: list[Example], share: float, seed: int, selection: Selection) -> None:
-    """Set whole problems aside for validation, so that no question is in both parts."""
+def encode_example(tokenizer: Tokenizer, id: str, question: str, response: str) -> Example:
+    """Encode one question and raw response. Raises InputError if the tokenizer has no end-of-sequence token."""
+    if tokenizer.eos_token_id is None:
+        raise InputError("student.model: its tokenizer has no end-of-sequence token; set eos_token in its config")
+    text = response_text(tokenizer, question, response)
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return Example(
+        id=id,
+        question=question,
+        response=text,
+        prompt_ids=prompt_ids(tokenizer, question),
+        response_ids=[*ids, tokenizer.eos_token_id],
+    )
+
+
+def _hash_id(seed: int, id: str) -> int:
+    """A pseudorandom number that depends on `seed` and `id` only, on every machine."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{id}".encode()).digest()[:8])
+
+
+def _choose_validation_problems(examples: list[Example], share: float, seed: int) -> set[str]:
+    """Ids of the problems to hold out, with about `share` of the examples. Whole problems, so that no question is in
+    both parts; at least one problem stays for training."""
     wanted = min(max(1, round(share * len(examples))), len(examples) - 1) if share > 0 else 0
-    aside: set[str] = set()
-    count = Counter(example.problem for example in examples)
-    for problem in sorted(count, key=lambda name: draw_key(seed, name)):
-        if sum(count[name] for name in aside) >= wanted or len(aside) + 1 >= len(count):
+    held_out: set[str] = set()
+    count = Counter(example.problem_id for example in examples)
+    for problem in sorted(count, key=lambda name: _hash_id(seed, name)):
+        if sum(count[name] for name in held_out) >= wanted or len(held_out) + 1 >= len(count):
             break
-        aside.add(problem)
-    selection.train = [example for example in examples if example.problem not in aside]
-    selection.validation = [example for example in examples if example.problem in aside]
+        held_out.add(problem)
+    return held_out
 
 
-def write_examples(path: Path, selection: Selection) -> None:
-    """Write sft.jsonl whole or not at all."""
+def write_examples(path: Path, selection: ExampleSelection) -> None:
+    """Write sft.jsonl, replacing an older one in one step."""
 
     def write(draft: Path) -> None:
         with Appender(draft, truncate=True) as file:
             for example in selection.train:
-                file.append(describe_example(example, "train"))
+                file.append(_describe(example, "train"))
             for example in selection.validation:
-                file.append(describe_example(example, "validation"))
+                file.append(_describe(example, "validation"))
 
     write_atomically(path, write)
 
 
-def describe_example(example: Example, split: Literal["train", "validation"]) -> SftRecord:
+def _describe(example: Example, split: Literal["train", "validation"]) -> SftRecord:
     return SftRecord(
         id=example.id,
         question=example.question,

@@ -1,7 +1,7 @@
-"""What training leaves: `adapter/` and `merged/`, each filled under a temporary name and then put in its place.
+"""The results of a training, `adapter/` and `merged/`. Each is written under a temporary name and then renamed.
 
-Both hold the tokenizer that was trained with, chat template included, so that nobody serves the model with another.
-`merged/` is a plain model folder for transformers and vLLM, in the type that the base's weights are stored in.
+Both hold the tokenizer of the training, chat template included, so that the model is never served with another.
+`merged/` is a plain model folder for transformers and vLLM, in the type in which the base's weights are stored.
 """
 
 import shutil
@@ -17,29 +17,72 @@ from drp.config.sections import StudentSettings
 from drp.errors import DrpError, InputError
 from drp.runs.jsonl import explain_os_errors
 from drp.student.response import Tokenizer, load_tokenizer
-from drp.training.examples import Example, encode
+from drp.training.examples import Example, encode_example
 from drp.training.student import load_student
 
 
-@contextmanager
-def explain_write_errors(path: Path) -> Iterator[None]:
-    """Turn what torch and safetensors raise on a full or broken disk into an InputError."""
-    try:
-        with explain_os_errors(path):
-            yield
-    except (SafetensorError, RuntimeError) as error:
-        text = str(error)
-        if not any(sign in text for sign in ("I/O error", "No space", "PytorchStreamWriter", "inline_container")):
-            raise
-        free = shutil.disk_usage(path if path.exists() else path.parent).free
-        raise InputError(
-            f"{path}: cannot be written ({text.splitlines()[0]}); {free >> 20} MiB are free there; make room and run "
-            "the same command again: training goes on from its last checkpoint"
-        ) from error
+def save_adapter(model: Any, weights: dict[str, Tensor], tokenizer: Tokenizer, target: Path) -> None:
+    """Write `adapter/`.
+
+    model: the PEFT model that was trained. weights: its adapter's; with FSDP, those of all processes.
+    """
+
+    def write(folder: Path) -> None:
+        # The embeddings are not trained, so the adapter need not hold them.
+        model.save_pretrained(folder, state_dict=weights, save_embedding_layers=False)
+        (folder / "README.md").unlink(missing_ok=True)  # PEFT's model card, an empty form
+        tokenizer.save_pretrained(folder)
+
+    _write_folder(target, write)
 
 
-def write_folder(target: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a folder beside `target`, then put it in its place; an older one is replaced."""
+def merge_adapter(student: StudentSettings, adapter: Path) -> Any:
+    """Base and adapter as one model on the CPU, in the type in which the base's weights are stored.
+
+    The base is loaded from disk again: the one in memory may be rounded for training. Each layer is added in float32
+    and rounded once.
+    """
+    from peft import PeftModel
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    model = PeftModel.from_pretrained(load_student(student, "stored"), str(adapter), torch_device="cpu")
+    for layer in model.modules():
+        if isinstance(layer, BaseTunerLayer):
+            base = layer.get_base_layer()
+            dtype = base.weight.dtype
+            base.float()
+            layer.merge(safe_merge=True)  # raises for weights that are not finite
+            base.to(dtype)
+    return model.unload()
+
+
+def replace_weights(student: StudentSettings, weights: dict[str, Tensor]) -> Any:
+    """The student with all of its weights replaced by `weights`, on the CPU, in the type in which they were stored."""
+    model = load_student(student, "stored")
+    model.load_state_dict(weights)
+    return model
+
+
+def save_merged(model: Any, tokenizer: Tokenizer, target: Path) -> None:
+    """Write `merged/`. model: a model of transformers, without an adapter."""
+    model.config.use_cache = True
+
+    def write(folder: Path) -> None:
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+    _write_folder(target, write)
+
+
+def check_export(folder: Path, example: Example) -> None:
+    """Raises DrpError if the tokenizer saved in `folder` does not produce the ids of a training example."""
+    again = encode_example(load_tokenizer(str(folder)), example.id, example.question, example.response)
+    if again != example:
+        raise DrpError(f"{folder}: its tokenizer does not produce the ids that {example.id} was trained on")
+
+
+def _write_folder(target: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a new folder, then rename it to `target`, replacing an older one."""
     draft = target.with_name(f".{target.name}.draft")
     with explain_write_errors(target):
         shutil.rmtree(draft, ignore_errors=True)
@@ -53,58 +96,18 @@ def write_folder(target: Path, write: Callable[[Path], object]) -> None:
             shutil.rmtree(draft, ignore_errors=True)
 
 
-def save_adapter(model: Any, weights: dict[str, Tensor], tokenizer: Tokenizer, target: Path) -> None:
-    """model: the PEFT model that was trained. weights: its adapter's, whole."""
-
-    def write(folder: Path) -> None:
-        # The embeddings were never trained, so the base's are right.
-        model.save_pretrained(folder, state_dict=weights, save_embedding_layers=False)
-        (folder / "README.md").unlink(missing_ok=True)  # PEFT's model card, a form with nothing filled in
-        tokenizer.save_pretrained(folder)
-
-    write_folder(target, write)
-
-
-def merge_adapter(student: StudentSettings, adapter: Path) -> Any:
-    """Base and adapter as one model on the CPU, in the type that the base's weights are stored in.
-
-    The base comes from disk again: the one in memory may be rounded for training. Each layer is added up in float32 and
-    rounded once.
-    """
-    from peft import PeftModel
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    model = PeftModel.from_pretrained(load_student(student, "stored"), str(adapter), torch_device="cpu")
-    for layer in model.modules():
-        if isinstance(layer, BaseTunerLayer):
-            base = layer.get_base_layer()
-            dtype = base.weight.dtype
-            base.float()
-            layer.merge(safe_merge=True)  # refuses weights that are not numbers
-            base.to(dtype)
-    return model.unload()
-
-
-def put_back(student: StudentSettings, weights: dict[str, Tensor]) -> Any:
-    """The student with all of its weights replaced, on the CPU, in the type that they were stored in."""
-    model = load_student(student, "stored")
-    model.load_state_dict(weights)
-    return model
-
-
-def save_merged(model: Any, tokenizer: Tokenizer, target: Path) -> None:
-    """model: a plain model of transformers."""
-    model.config.use_cache = True
-
-    def write(folder: Path) -> None:
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-
-    write_folder(target, write)
-
-
-def check_export(folder: Path, example: Example) -> None:
-    """Raises DrpError where the saved tokenizer would not build the ids that were trained on."""
-    again = encode(load_tokenizer(str(folder)), example.id, example.question, example.response)
-    if again != example:
-        raise DrpError(f"{folder}: its tokenizer does not build the ids that {example.id} was trained on")
+@contextmanager
+def explain_write_errors(path: Path) -> Iterator[None]:
+    """Turn what torch and safetensors raise on a full or broken disk into an InputError that says what to do."""
+    try:
+        with explain_os_errors(path):
+            yield
+    except (SafetensorError, RuntimeError) as error:
+        text = str(error)
+        if not any(sign in text for sign in ("I/O error", "No space", "PytorchStreamWriter", "inline_container")):
+            raise
+        free = shutil.disk_usage(path if path.exists() else path.parent).free
+        raise InputError(
+            f"{path}: cannot be written ({text.splitlines()[0]}); {free >> 20} MiB are free on its disk; make room and "
+            "run the same command again: training resumes from its last checkpoint"
+        ) from error

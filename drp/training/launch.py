@@ -1,7 +1,7 @@
 """The processes of one training: started here (`train.num_processes`), or by the user's own launcher, such as torchrun
-or accelerate, which is known by the variables that it sets.
+or accelerate, which is recognized by the environment variables that it sets.
 
-Rank 0 leads: it alone writes and speaks. The others compute their share.
+The main process is rank 0: only it writes files and messages. The others compute their share of each step.
 """
 
 import os
@@ -17,15 +17,15 @@ from drp.errors import ConfigError, DrpError
 T = TypeVar("T")
 
 GRACE_S = 10.0
-"""What the other processes get to end by themselves once one has failed."""
+"""How long the other processes may take to end by themselves after one has failed, before they are killed."""
 
 
 def is_launched() -> bool:
-    """Whether this process is one of several that a launcher started."""
+    """Whether a launcher started this process as one of several."""
     return "LOCAL_RANK" in os.environ
 
 
-def leads() -> bool:
+def is_main_process() -> bool:
     return not is_launched() or os.environ.get("RANK", "0") == "0"
 
 
@@ -34,43 +34,44 @@ def count_processes(settings: TrainSettings) -> int:
 
 
 def check_processes(settings: TrainSettings) -> None:
-    """Raises ConfigError where this many processes cannot share the work of a step, or this machine has no room."""
+    """Raises ConfigError if this many processes cannot divide a step among them, or if the machine lacks GPUs."""
     import torch
 
     n = count_processes(settings)
     if settings.gradient_accumulation % n:
         raise ConfigError(
-            f"train.gradient_accumulation: {settings.gradient_accumulation} micro-batches a step cannot be shared by "
-            f"{n} processes; make it a multiple of {n}, with a train.batch_size that keeps their product"
+            f"train.gradient_accumulation: {settings.gradient_accumulation} micro-batches per step cannot be divided "
+            f"among {n} processes; make it a multiple of {n}, with a train.batch_size that keeps their product"
         )
     if settings.strategy == "fsdp" and n == 1:
-        raise ConfigError("train.strategy: `fsdp` cuts a model up over several processes; set train.num_processes")
+        raise ConfigError("train.strategy: `fsdp` shards a model over several processes; set train.num_processes")
     if settings.strategy == "fsdp" and settings.method == "qlora":
-        raise ConfigError("train.strategy: `fsdp` does not cut up weights of 4 bits; use `ddp` with train.method=qlora")
+        raise ConfigError("train.strategy: `fsdp` cannot shard weights of 4 bits; use `ddp` with train.method=qlora")
     n_gpus = torch.cuda.device_count()
     if not is_launched() and 0 < n_gpus < n:
         raise ConfigError(f"train.num_processes: {n}, but this machine has {n_gpus} GPUs; each process needs its own")
 
 
-def join() -> Any:
-    """Meet the other processes, if there are any. Returns this one's torch.device."""
+def connect_processes() -> Any:
+    """Connect to the other processes, if there are any. Returns this process's torch.device."""
     import torch
     from accelerate import PartialState
 
     return PartialState(cpu=not torch.accelerator.is_available()).device
 
 
-def share(value: T) -> T:
-    """The leader's value, in every process."""
+def broadcast(value: T) -> T:
+    """Returns the main process's value in every process. Every process has to call it."""
     from accelerate.utils import broadcast_object_list
 
     return broadcast_object_list([value])[0]  # type: ignore[no-any-return]
 
 
-def run_ranks(n: int, work: Callable[..., T], *arguments: Any) -> T:
-    """Call `work` in `n` new processes at once, with torch.distributed's variables set. Returns what rank 0 returned.
+def launch_processes(n: int, work: Callable[..., T], *arguments: Any) -> T:
+    """Call `work` in `n` new processes with torch.distributed's environment variables. Returns rank 0's result.
 
-    Raises what a rank raised on purpose (DrpError); KeyboardInterrupt after all of them have stopped.
+    Raises the DrpError that a process raised, a DrpError if one was killed, and KeyboardInterrupt, once all processes
+    have ended.
     """
     import torch
     from accelerate.utils import PrepareForLaunch, patch_environment
@@ -80,10 +81,9 @@ def run_ranks(n: int, work: Callable[..., T], *arguments: Any) -> T:
     outcomes = get_context("spawn").SimpleQueue()
     kind = "MULTI_GPU" if torch.cuda.is_available() else "MULTI_CPU"
     threads = os.environ.get("OMP_NUM_THREADS", max(1, (os.cpu_count() or 1) // n))
-    with patch_environment(
-        world_size=n, master_addr="127.0.0.1", master_port=_find_port(), omp_num_threads=threads
-    ):  # read by the new processes as they start
-        start = PrepareForLaunch(_work, kind)
+    # The new processes read these variables as they start.
+    with patch_environment(world_size=n, master_addr="127.0.0.1", master_port=_find_port(), omp_num_threads=threads):
+        start = PrepareForLaunch(_run_process, kind)
         processes = start_processes(  # type: ignore[no-untyped-call]
             start, (outcomes, work, arguments), nprocs=n, join=False
         )
@@ -98,23 +98,31 @@ def run_ranks(n: int, work: Callable[..., T], *arguments: Any) -> T:
     return result  # type: ignore[no-any-return]
 
 
-def _work(outcomes: Any, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    """What a new process does."""
+def _find_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def _run_process(outcomes: Any, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    """Runs in each new process: puts its DrpError or KeyboardInterrupt, or rank 0's result, into `outcomes`."""
     from torch.multiprocessing.spawn import _prctl_pr_set_pdeathsig  # type: ignore[attr-defined]
 
-    # A killed leader's lock is free at once: nobody may go on writing where the next run already is.
+    # If the parent is killed, its lock on the run directory is released at once: this process must not go on writing
+    # to files that the next run opens.
     _prctl_pr_set_pdeathsig(signal.SIGKILL)
     try:
         outcome = work(*arguments)
     except (DrpError, KeyboardInterrupt) as error:
         outcomes.put(error)
         sys.exit(getattr(error, "exit_status", 130))
-    if leads():
+    if is_main_process():
         outcomes.put(outcome)
 
 
 def _wait(processes: Any) -> BaseException | None:
-    """Until all have ended. Returns why they did not end well, in case no rank can say."""
+    """Wait until all processes have ended. Returns an error if one of them failed, for the case that it put none into
+    the queue itself."""
     from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
     interrupted = False
@@ -123,23 +131,18 @@ def _wait(processes: Any) -> BaseException | None:
             if processes.join(grace_period=GRACE_S):
                 return None
         except KeyboardInterrupt:
-            interrupted = True  # a terminal has told them too; whoever stops `drp` alone has not
+            # A terminal sends Ctrl-C to all processes, but `kill` reaches this one only.
+            interrupted = True
             for process in processes.processes:
                 if process.is_alive():
                     process.terminate()
         except ProcessRaisedException as error:
             return KeyboardInterrupt() if interrupted else error
         except ProcessExitedException as error:
-            return KeyboardInterrupt() if interrupted else DrpError(_explain(error))
+            return KeyboardInterrupt() if interrupted else DrpError(_describe_exit(error))
 
 
-def _explain(error: Any) -> str:
+def _describe_exit(error: Any) -> str:
     end = f"was killed ({error.signal_name})" if error.signal_name else f"ended with status {error.exit_code}"
-    hint = "; most often for want of memory: look at `drp train --preview`" if error.signal_name == "SIGKILL" else ""
-    return f"train: process {error.error_index} {end}{hint}; the same command goes on from the last checkpoint"
-
-
-def _find_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+    hint = "; often because memory ran out: see `drp train --preview`" if error.signal_name == "SIGKILL" else ""
+    return f"train: process {error.error_index} {end}{hint}; the same command resumes from the last checkpoint"

@@ -1,9 +1,12 @@
-"""One training from start, or from its last checkpoint, to adapter and merged model. With several processes each runs
-this; the leader alone reads and writes what is on disk, but for the checkpoints' parts."""
+"""One training, from the start or its last checkpoint to adapter and merged model.
 
+With several processes, each calls `train_student`. Only the main process reads and writes files, except for the shards
+of FSDP's checkpoints.
+"""
+
+import resource
+import sys
 from contextlib import nullcontext
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,140 +17,139 @@ from drp.errors import InputError
 from drp.runs.jsonl import Appender
 from drp.runs.progress import say
 from drp.student.response import Tokenizer
-from drp.training import batches as attention
-from drp.training.checkpoints import find_checkpoint, is_sharded
-from drp.training.examples import Selection
-from drp.training.export import check_export, explain_write_errors, merge_adapter, put_back, save_adapter, save_merged
-from drp.training.launch import count_processes, join, leads, share
-from drp.training.student import add_adapter, choose_precision, prepare_weights
-from drp.training.summary import Setup, TrainDir, Trained, measure_peaks, rewind_log
+from drp.training.batches import install_padding_free_attention
+from drp.training.checkpoints import find_last_checkpoint, is_sharded
+from drp.training.examples import ExampleSelection
+from drp.training.export import (
+    check_export,
+    explain_write_errors,
+    merge_adapter,
+    replace_weights,
+    save_adapter,
+    save_merged,
+)
+from drp.training.launch import broadcast, connect_processes, count_processes, is_main_process
+from drp.training.student import add_adapter, choose_precision, load_base
+from drp.training.summary import TrainDir, TrainResult, TrainSetup, rewind_log
 from drp.training.trainer import CheckpointBest, GracefulStop, ResponseTrainer, StepBar, build_arguments
 
 Weights = dict[str, torch.Tensor]
 
 
-@dataclass(frozen=True)
-class Student:
-    """The model ready to be trained."""
+def train_student(config: Config, selection: ExampleSelection, tokenizer: Tokenizer, folder: TrainDir) -> TrainResult:
+    """Train, and write `log.jsonl`, `adapter/` (except with `train.method` full) and `merged/`.
 
-    model: Any
-    setup: Setup
-
-
-def train_student(config: Config, selection: Selection, tokenizer: Tokenizer, folder: TrainDir) -> Trained:
-    """Train, and write `log.jsonl`, `adapter/` (but with `train.method` full) and `merged/`.
-
-    Raises KeyboardInterrupt when asked to stop, with a checkpoint written; DrpError where the loss is not a number.
+    Raises KeyboardInterrupt after a request to stop, with a checkpoint written; DrpError if the loss is not finite.
     """
     disable_progress_bar()  # type: ignore[no-untyped-call]
-    student = prepare_student(config, join())
-    _check_vocabulary(selection, student.model)
-    weights = _optimize(config, selection, student, folder)
-    if leads():
-        _export(config, student, weights, tokenizer, folder)
+    model, setup = _prepare_model(config, connect_processes())
+    _check_vocabulary(selection, model)
+    weights = _optimize(config, selection, model, setup, folder)
+    if is_main_process():
+        _export(config, model, weights, tokenizer, folder)
         check_export(folder.merged, selection.train[0])
-    return Trained(student.setup, *measure_peaks())
+    return TrainResult(setup, *_measure_peak_memory())
 
 
-def _export(config: Config, student: Student, weights: Weights, tokenizer: Tokenizer, folder: TrainDir) -> None:
-    if config.train.method == "full":
-        merged = put_back(config.student, weights)
-    else:
-        save_adapter(student.model, weights, tokenizer, folder.adapter)
-        merged = merge_adapter(config.student, folder.adapter)
-    save_merged(merged, tokenizer, folder.merged)
-
-
-def prepare_student(config: Config, device: torch.device) -> Student:
+def _prepare_model(config: Config, device: torch.device) -> tuple[Any, TrainSetup]:
     settings = config.train
     precision = choose_precision(settings.precision)
-    # The attention is tried where it will run; a model that is to be cut up may be too large for that.
-    base = prepare_weights(config, precision, torch.device("cpu") if settings.strategy == "fsdp" else device)
-    joined = settings.padding_free and attention.install(base)
-    if settings.padding_free and not joined and leads():
-        say("train: this model's attention cannot take examples side by side; padding batches of similar lengths")
+    # The attention is tried on the device where it will run; a model to be sharded may be too large for one device.
+    base = load_base(config, precision, torch.device("cpu") if settings.strategy == "fsdp" else device)
+    padding_free = settings.padding_free and install_padding_free_attention(base)
+    if settings.padding_free and not padding_free and is_main_process():
+        say("train: this model's attention does not support padding-free batches; padding batches of similar lengths")
     model: Any = base if settings.method == "full" else add_adapter(base, settings.lora, config.seed)
-    trained, total = _count_weights(model)
-    setup = Setup(
+    if settings.method == "full":
+        trained, total = model.num_parameters(only_trainable=True), model.num_parameters()
+    else:
+        trained, total = model.get_nb_trainable_parameters()  # counts a 4-bit weight as one
+    setup = TrainSetup(
         device=torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         processes=count_processes(settings),
         precision=precision,
-        padding_free=joined,
+        padding_free=padding_free,
         trained_weights=trained,
         total_weights=total,
     )
-    return Student(model, setup)
+    return model, setup
 
 
-def _count_weights(model: Any) -> tuple[int, int]:
-    """Those that are trained, and all; four bits count as one weight."""
-    if hasattr(model, "get_nb_trainable_parameters"):
-        trained, total = model.get_nb_trainable_parameters()
-        return trained, total
-    return model.num_parameters(only_trainable=True), model.num_parameters()
-
-
-def _check_vocabulary(selection: Selection, model: Any) -> None:
-    """transformers 5 may add tokens of a model family that this student's embeddings have no row for."""
+def _check_vocabulary(selection: ExampleSelection, model: Any) -> None:
+    """Raises InputError for a token id without an embedding: transformers 5 may add tokens of the model's family."""
     rows = model.get_input_embeddings().num_embeddings
     for example in selection.train + selection.validation:
         if max(example.input_ids) >= rows:
             raise InputError(
-                f"student.model: {example.id} has token {max(example.input_ids)}, the model knows {rows} tokens; "
-                "tokenizer and model do not belong together"
+                f"student.model: {example.id} has token id {max(example.input_ids)}, but the model has {rows} "
+                "embeddings; use the tokenizer that belongs to the model"
             )
 
 
-def _optimize(config: Config, selection: Selection, student: Student, folder: TrainDir) -> Weights:
-    """Returns the trained weights, on the leader."""
-    found, seconds = share(_go_back(config, folder) if leads() else (None, 0.0))
+def _optimize(config: Config, selection: ExampleSelection, model: Any, setup: TrainSetup, folder: TrainDir) -> Weights:
+    """Train from the last checkpoint to the end. Returns the trained weights; with FSDP, in the main process only."""
+    checkpoint, seconds = broadcast(_rewind(config, folder) if is_main_process() else (None, 0.0))
     arguments = build_arguments(
         config.train,
         folder.checkpoints,
         config.seed,
-        precision=student.setup.precision,
+        precision=setup.precision,
         validate=bool(selection.validation),
-        resumed=found is not None,
+        resumed=checkpoint is not None,
     )
     bar, stop = StepBar(), GracefulStop()
     callbacks = [bar, stop, *([CheckpointBest()] if arguments.metric_for_best_model else [])]
-    opened = Appender(folder.log) if leads() else nullcontext()
-    with opened as log, explain_write_errors(folder.root), stop:
+    log_file = Appender(folder.log) if is_main_process() else nullcontext()
+    with log_file as log, explain_write_errors(folder.root), stop:
         trainer = ResponseTrainer(
-            student.model,
-            arguments,
-            selection.train,
-            selection.validation,
-            log,
-            joined=student.setup.padding_free,
+            model=model,
+            arguments=arguments,
+            train=selection.train,
+            validation=selection.validation,
+            log=log,
+            padding_free=setup.padding_free,
             seconds=seconds,
             callbacks=callbacks,
         )
         try:
-            trainer.train(resume_from_checkpoint=found)
+            trainer.train(resume_from_checkpoint=checkpoint)
         finally:
             bar.close()
-        if stop.asked:
+        if stop.requested:
             raise KeyboardInterrupt
         trainer.load_best()
         return trainer.gather_weights()
 
 
-def _go_back(config: Config, folder: TrainDir) -> tuple[str | None, float]:
-    """To the last checkpoint, which is returned with the working time up to there; the log as well."""
-    found = find_checkpoint(folder.checkpoints)
+def _rewind(config: Config, folder: TrainDir) -> tuple[str | None, float]:
+    """Rewind the log to the last checkpoint. Returns the checkpoint's path, None if there is none, and the working time
+    up to there in seconds."""
+    found = find_last_checkpoint(folder.checkpoints)
     seconds = rewind_log(folder.log, found[1] if found else -1)
     if found is None:
         return None, seconds
-    _check_strategy(config, found[0])
-    say(f"train: going on from optimizer step {found[1]}")
-    return str(found[0]), seconds
-
-
-def _check_strategy(config: Config, checkpoint: Path) -> None:
+    checkpoint, step = found
     written = "fsdp" if is_sharded(checkpoint) else "ddp"
     if written != config.train.strategy:
         raise InputError(
             f"{checkpoint}: was written with train.strategy={written}, now it is {config.train.strategy}; set it back, "
             "or start again with --overwrite"
         )
+    say(f"train: resuming from optimizer step {step}")
+    return str(checkpoint), seconds
+
+
+def _export(config: Config, model: Any, weights: Weights, tokenizer: Tokenizer, folder: TrainDir) -> None:
+    if config.train.method == "full":
+        merged = replace_weights(config.student, weights)
+    else:
+        save_adapter(model, weights, tokenizer, folder.adapter)
+        merged = merge_adapter(config.student, folder.adapter)
+    save_merged(merged, tokenizer, folder.merged)
+
+
+def _measure_peak_memory() -> tuple[int, int | None]:
+    """Peak memory of this process so far, and on its GPU, in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    rss = peak >> 20 if sys.platform == "darwin" else peak >> 10  # bytes on macOS, KiB on Linux
+    return rss, torch.cuda.max_memory_allocated() >> 20 if torch.cuda.is_available() else None

@@ -1,5 +1,5 @@
-"""The student as it is trained: its base weights frozen, whole or in 4 bits, with an adapter on its linear layers; or
-all of its weights (`train.method`)."""
+"""The student as a model to train, by `train.method`: the base weights frozen (in 4 bits for qlora) with an adapter on
+the linear layers, or all of its weights."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,17 +16,8 @@ from drp.errors import ConfigError, InputError, MissingExtra
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32, "stored": "auto"}
 
 
-def choose_precision(precision: str) -> str:
-    """`auto` resolved for this machine. Raises ConfigError for fp16 without a GPU."""
-    if precision == "fp16" and not torch.cuda.is_available():
-        raise ConfigError("train.precision: `fp16` needs a GPU; use `fp32` or `auto`")
-    if precision != "auto":
-        return precision
-    return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "fp32"
-
-
 def check_extras(settings: TrainSettings) -> None:
-    """Raises MissingExtra or ConfigError where the configuration asks for what is not installed or needs a GPU."""
+    """Raises MissingExtra or ConfigError if the settings need a package that is not installed, or a GPU."""
     if settings.method == "qlora" and find_spec("bitsandbytes") is None:
         raise MissingExtra("train.method: `qlora` needs bitsandbytes: pip install 'drp[qlora]'; or use `lora`")
     if settings.liger and find_spec("liger_kernel") is None:
@@ -35,20 +26,29 @@ def check_extras(settings: TrainSettings) -> None:
         raise ConfigError("train.liger: its kernels need a GPU; set it to false")
 
 
-def prepare_weights(config: Config, precision: str, device: torch.device) -> PreTrainedModel:
+def choose_precision(precision: str) -> str:
+    """`train.precision` with `auto` resolved for this machine. Raises ConfigError for fp16 without a GPU."""
+    if precision == "fp16" and not torch.cuda.is_available():
+        raise ConfigError("train.precision: `fp16` needs a GPU; use `fp32` or `auto`")
+    if precision != "auto":
+        return precision
+    return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "fp32"
+
+
+def load_base(config: Config, precision: str, device: torch.device) -> PreTrainedModel:
     """The base model as `train.method` needs it, on `device`."""
     method = config.train.method
     if method == "qlora":
         return _load_quantized(config.student, precision, device)
-    # Steps of the size of 3e-5 would be lost in the 8 bits of bfloat16: all weights train in float32, and autocast
-    # computes in `precision`.
+    # Updates of the size of 3e-5 would be lost in the 8 significant bits of bfloat16: full training keeps all weights
+    # in float32, and autocast computes in `precision`.
     model = load_student(config.student, "fp32" if method == "full" else precision)
     model.to(device)  # type: ignore[arg-type]
     return model
 
 
 def _load_quantized(student: StudentSettings, precision: str, device: torch.device) -> PreTrainedModel:
-    """QLoRA's base (https://arxiv.org/abs/2305.14314): NF4, the quantization constants quantized too."""
+    """QLoRA's base (https://arxiv.org/abs/2305.14314): NF4, with the quantization constants quantized too."""
     from peft import prepare_model_for_kbit_training
     from transformers import BitsAndBytesConfig
 
@@ -64,34 +64,34 @@ def _load_quantized(student: StudentSettings, precision: str, device: torch.devi
         # On a CPU, bitsandbytes would repack the weights at the first validation, for a kernel without a gradient.
         if hasattr(layer, "support_avx512bf16_for_cpu"):
             layer.support_avx512bf16_for_cpu = False
-    # Layer norms, embeddings and head to float32. The Trainer turns gradient checkpointing on by itself.
+    # Casts layer norms, embeddings and head to float32. The Trainer itself turns gradient checkpointing on.
     return prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)  # type: ignore[no-any-return]
 
 
-def load_student(student: StudentSettings, precision: str, **how: Any) -> PreTrainedModel:
-    """The base model in the precision of training; `stored`: in the type that its own weights are stored in.
+def load_student(student: StudentSettings, precision: str, **options: Any) -> PreTrainedModel:
+    """The base model with its weights in `precision`; `stored`: in the type in which they are stored.
 
-    how: passed on to `from_pretrained`. Raises InputError where there is none.
+    options: passed on to `from_pretrained`. Raises InputError if the model cannot be loaded.
     """
-    where = _locate(student)
+    source = _get_source(student)
     with _explain_loading(student):
-        config = AutoConfig.from_pretrained(**where)
-        model = AutoModelForCausalLM.from_pretrained(config=config, dtype=DTYPES[precision], **where, **how)
+        config = AutoConfig.from_pretrained(**source)
+        model = AutoModelForCausalLM.from_pretrained(config=config, dtype=DTYPES[precision], **source, **options)
     model.config.use_cache = False
     return model
 
 
-def build_skeleton(student: StudentSettings) -> PreTrainedModel:
-    """The base model without its weights: shapes only. Raises InputError where there is none."""
+def build_meta_model(student: StudentSettings) -> PreTrainedModel:
+    """The base model on torch's meta device: shapes, but no weights. Raises InputError if it cannot be loaded."""
     with _explain_loading(student), torch.device("meta"):
-        config = AutoConfig.from_pretrained(**_locate(student))
+        config = AutoConfig.from_pretrained(**_get_source(student))
         build: Any = AutoModelForCausalLM.from_config
         model: PreTrainedModel = build(config, trust_remote_code=student.trust_remote_code)
         return model
 
 
-def _locate(student: StudentSettings) -> dict[str, Any]:
-    # Absolute, because the adapter's config names its base by this path.
+def _get_source(student: StudentSettings) -> dict[str, Any]:
+    # A folder's path is made absolute, because the adapter's config names its base by this path.
     name = str(Path(student.model).resolve()) if Path(student.model).is_dir() else student.model
     return {
         "pretrained_model_name_or_path": name,
@@ -110,7 +110,8 @@ def _explain_loading(student: StudentSettings) -> Iterator[None]:
 
 
 def add_adapter(model: PreTrainedModel, lora: LoraSettings, seed: int) -> Any:
-    """Wrap the model in a LoRA adapter, in float32, drawn with the seed. Raises ConfigError for unknown targets."""
+    """Returns a PEFT model: `model` with a LoRA adapter in float32, initialized with the seed. Raises ConfigError for
+    unknown targets."""
     from peft import LoraConfig, get_peft_model
 
     set_seed(seed)

@@ -1,63 +1,33 @@
-"""The files of one training, and its `summary.json`."""
+"""The files of a training: their paths, the log and the summary.
 
-import resource
-import sys
+    log.jsonl      {"id": "12", "step": 12, "epoch": 0.08, "loss": 0.71, "lr": 0.0007, "n_tokens": 2871, ...}
+                   {"id": "12-validation", "step": 12, "epoch": 0.08, "validation_loss": 0.69, ...}
+    summary.json   {"base_model": "data/tiny/model", "counts": {...}, "train": 720, "steps": 135, ...}
+
+The log has one line per optimizer step and one per validation. It is continuous over kills: a resumed training cuts off
+what it will do again.
+
+This module imports no torch: stage `train` reads these files on runs with nothing to train (a finished training, a dry
+run), which should not have to wait for the import.
+"""
+
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel
 
+from drp.config.sections import Config
 from drp.records import Record
-from drp.runs.jsonl import Appender, explain_os_errors, repair_tail, scan
+from drp.runs.jsonl import Appender, read_records
 from drp.runs.manifest import Counts, package_versions
-
-
-class LogLine(Record):
-    """A training line has `loss`, a validation line `validation_loss`; what a line does not know is None."""
-
-    step: int
-    epoch: float
-    loss: float | None = None
-    """Mean over the step's response tokens, in nats."""
-    validation_loss: float | None = None
-    """Mean over the validation examples' response tokens, in nats."""
-    lr: float | None = None
-    grad_norm: float | None = None
-    """Before clipping."""
-    n_tokens: int | None = None
-    """Tokens of the step, prompts included, padding not."""
-    n_response_tokens: int | None = None
-    """Those that carried loss."""
-    tokens_per_s: float | None = None
-    """Of the step, prompts included."""
-    seconds: float
-    """Working time since the start of training, over all runs that it took."""
-
-
-def read_log(path: Path) -> list[LogLine]:
-    return [LogLine.model_validate(item) for item in scan(path)]
-
-
-def rewind_log(path: Path, step: int) -> float:
-    """Forget what came after `step`, which a resumed run will do again. Returns the working time up to there."""
-    seconds, keep = 0.0, []
-    with explain_os_errors(path):
-        repair_tail(path)
-    for line in read_log(path):
-        if line.step <= step:
-            keep.append(line)
-            seconds = line.seconds
-    draft = path.with_name(f".{path.name}")
-    with Appender(draft, truncate=True) as file:
-        for line in keep:
-            file.append(line)
-    draft.replace(path)
-    return seconds
+from drp.training.examples import ExampleSelection
 
 
 @dataclass(frozen=True)
 class TrainDir:
+    """The paths of one training's files."""
+
     root: Path
 
     @property
@@ -85,7 +55,46 @@ class TrainDir:
         return self.root / "summary.json"
 
 
-class Setup(BaseModel):
+class TrainLogLine(Record):
+    """A line of log.jsonl: of an optimizer step (with `loss`) or of a validation (with `validation_loss`). Fields that
+    belong to the other kind are None."""
+
+    step: int
+    epoch: float
+    loss: float | None = None
+    """Mean over the step's response tokens, in nats."""
+    validation_loss: float | None = None
+    """Mean over the validation examples' response tokens, in nats."""
+    lr: float | None = None
+    grad_norm: float | None = None
+    """Before clipping."""
+    n_tokens: int | None = None
+    """Tokens of the step, prompts included, padding not."""
+    n_response_tokens: int | None = None
+    """Those that carried loss."""
+    tokens_per_s: float | None = None
+    """Of the step, prompts included."""
+    seconds: float
+    """Working time since the start of training, over all runs that it took."""
+
+
+def read_log(path: Path) -> list[TrainLogLine]:
+    return list(read_records(path, TrainLogLine, "raise"))
+
+
+def rewind_log(path: Path, step: int) -> float:
+    """Remove the lines after `step`, which a resumed training writes again. Returns the working time up to there, in
+    seconds."""
+    kept = [line for line in read_log(path) if line.step <= step]
+    draft = path.with_name(f".{path.name}")
+    with Appender(draft, truncate=True) as file:
+        for line in kept:
+            file.append(line)
+    draft.replace(path)
+    return kept[-1].seconds if kept else 0.0
+
+
+class TrainSetup(BaseModel):
     """How this machine trained."""
 
     device: str
@@ -94,17 +103,17 @@ class Setup(BaseModel):
     precision: str
     """`bf16`, `fp16` or `fp32`."""
     padding_free: bool
-    """Whether the examples of a batch lay side by side without padding."""
+    """Whether the examples of a batch were joined in one row without padding."""
     trained_weights: int
     total_weights: int
-    """Those of the adapter included."""
+    """Base and adapter."""
 
 
 @dataclass(frozen=True)
-class Trained:
-    """What a finished training knows beyond its log."""
+class TrainResult:
+    """What the process that finished a training reports beside the log."""
 
-    setup: Setup
+    setup: TrainSetup
     peak_rss_mib: int
     peak_gpu_mib: int | None
 
@@ -123,19 +132,19 @@ class TrainSummary(BaseModel):
     """Optimizer steps."""
     epochs: float
     first_loss: float
-    """Of the first optimizer step, in nats a response token."""
+    """Of the first optimizer step, in nats per response token."""
     last_loss: float
     """Mean over the last tenth of the steps."""
     validation_loss_before: float | None
-    """Of the untrained student; None where nothing was set aside."""
+    """Of the untrained student; None without validation examples."""
     validation_loss: float | None
-    """After the last step."""
+    """After the last step; None without validation examples."""
     kept_step: int
     """The optimizer step whose weights `adapter/` and `merged/` hold (`train.keep`)."""
     kept_validation_loss: float | None
-    """Of those weights; None where nothing was set aside."""
+    """Of those weights; None without validation examples."""
     tokens: int
-    """Trained on, over all epochs, prompts included and padding not."""
+    """Tokens trained on, over all epochs, prompts included, padding not."""
     response_tokens: int
     """Those that carried loss."""
     seconds: float
@@ -143,10 +152,10 @@ class TrainSummary(BaseModel):
     tokens_per_s: float
     response_tokens_per_s: float
     peak_rss_mib: int
-    """Highest memory of the process that finished the training; of several, of the leader."""
+    """Peak memory of the process that finished the training; of several, of the main process."""
     peak_gpu_mib: int | None
     """None without a GPU."""
-    setup: Setup
+    setup: TrainSetup
     fingerprint: dict[str, Any]
     versions: dict[str, str]
 
@@ -162,30 +171,27 @@ class TrainSummary(BaseModel):
 
 
 def summarize(
-    lines: list[LogLine],
+    lines: list[TrainLogLine],
     *,
-    base_model: str,
-    counts: Counts,
-    train: int,
-    validation: int,
-    keep: Literal["best", "last"],
-    trained: Trained,
+    config: Config,
+    selection: ExampleSelection,
+    result: TrainResult,
     fingerprint: dict[str, Any],
 ) -> TrainSummary:
-    """Read a finished training off its log."""
+    """The summary of a finished training, from the lines of its log."""
     steps = [line for line in lines if line.loss is not None]
     losses = [line.loss for line in steps if line.loss is not None]
     validations = [line.validation_loss for line in lines if line.validation_loss is not None]
-    kept = _find_kept(lines, keep)
+    kept = _find_kept(lines, config.train.keep)
     tail = losses[-max(1, len(losses) // 10) :]
     tokens = sum(line.n_tokens or 0 for line in steps)
     response_tokens = sum(line.n_response_tokens or 0 for line in steps)
     seconds = lines[-1].seconds
     return TrainSummary(
-        base_model=base_model,
-        counts=counts,
-        train=train,
-        validation=validation,
+        base_model=config.student.model,
+        counts=selection.counts(),
+        train=len(selection.train),
+        validation=len(selection.validation),
         steps=steps[-1].step,
         epochs=steps[-1].epoch,
         first_loss=losses[0],
@@ -199,34 +205,18 @@ def summarize(
         seconds=seconds,
         tokens_per_s=round(tokens / seconds, 1),
         response_tokens_per_s=round(response_tokens / seconds, 1),
-        peak_rss_mib=trained.peak_rss_mib,
-        peak_gpu_mib=trained.peak_gpu_mib,
-        setup=trained.setup,
+        peak_rss_mib=result.peak_rss_mib,
+        peak_gpu_mib=result.peak_gpu_mib,
+        setup=result.setup,
         fingerprint=fingerprint,
         versions=package_versions(),
     )
 
 
-def _find_kept(lines: list[LogLine], keep: Literal["best", "last"]) -> LogLine:
-    """The line of the step whose weights were exported; of equal losses the first, as the Trainer has it."""
+def _find_kept(lines: list[TrainLogLine], keep: Literal["best", "last"]) -> TrainLogLine:
+    """The line of the step whose weights were exported. Of equal validation losses the first one counts, as in the
+    Trainer."""
     validations = [line for line in lines if line.validation_loss is not None and line.step > 0]
     if keep == "last" or not validations:
         return lines[-1]
     return min(validations, key=lambda line: line.validation_loss or 0.0)
-
-
-def measure_peaks() -> tuple[int, int | None]:
-    """Highest memory of this process so far, and on its GPU, in MiB."""
-    import torch
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    rss = peak >> 20 if sys.platform == "darwin" else peak >> 10  # bytes there, KiB here
-    return rss, torch.cuda.max_memory_allocated() >> 20 if torch.cuda.is_available() else None
-
-
-# FOLDED DOC of training.journal:
-# The training log, `log.jsonl`: one line an optimizer step, one a validation, continuous over kills.
-#
-# {"id": "12", "step": 12, "epoch": 0.08, "loss": 0.71, "lr": 0.0007, "grad_norm": 0.9, "n_tokens": 2871, ...}
-# {"id": "12-validation", "step": 12, "epoch": 0.08, "validation_loss": 0.69, ...}
-#

@@ -1,7 +1,7 @@
-"""transformers' Trainer, with the loss on responses only, batches without padding, and a log of its own.
+"""transformers' Trainer with the loss on responses only, padding-free batches, and log.jsonl.
 
-The gradient of an optimizer step is that of the mean loss over all its response tokens, however they are spread over
-micro-batches and processes.
+The gradient of an optimizer step is that of the mean loss over all its response tokens, however they are distributed
+over micro-batches and processes.
 """
 
 import math
@@ -25,9 +25,9 @@ from drp.errors import DrpError
 from drp.runs.jsonl import Appender
 from drp.training.batches import (
     FILLER,
-    Batch,
     EpochSampler,
-    FixedSampler,
+    TokenBatch,
+    add_fillers,
     count_targets,
     join_examples,
     pad_examples,
@@ -36,15 +36,19 @@ from drp.training.batches import (
 from drp.training.checkpoints import get_checkpoint
 from drp.training.examples import Example
 from drp.training.launch import count_processes, is_launched
-from drp.training.summary import LogLine
+from drp.training.summary import TrainLogLine
 
 SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
+
+SAME_SIGNAL_S = 2.0
+"""With a launcher, a second signal within this time is the first one, passed on by the launcher after the terminal has
+sent it already."""
 
 
 def build_arguments(
     settings: TrainSettings, folder: Path, seed: int, *, precision: str, validate: bool, resumed: bool
 ) -> TrainingArguments:
-    """The Trainer's arguments; checkpoints go to `folder`."""
+    """The Trainer's arguments. Checkpoints are written to `folder`."""
     n = count_processes(settings)
     sharded = settings.strategy == "fsdp"
     return TrainingArguments(
@@ -62,8 +66,8 @@ def build_arguments(
         fp16=precision == "fp16",
         gradient_checkpointing=settings.gradient_checkpointing,
         gradient_checkpointing_kwargs={"use_reentrant": False},
-        fsdp=sharded or None,  # type: ignore[arg-type]  # True is what it wants since 5.0
-        # Checkpoints of parts can be read by another number of processes, and hold no frozen weights.
+        fsdp=sharded or None,  # type: ignore[arg-type]  # a bool since transformers 5.0
+        # Sharded checkpoints can be loaded by another number of processes, and hold no frozen weights.
         fsdp_config={"state_dict_type": "SHARDED_STATE_DICT"} if sharded else None,
         use_cpu=not torch.accelerator.is_available(),
         ddp_find_unused_parameters=False,
@@ -76,7 +80,7 @@ def build_arguments(
         save_steps=settings.checkpoint_steps,
         save_total_limit=2,
         metric_for_best_model="loss" if validate and settings.keep == "best" else None,
-        log_level="error",  # its remarks on its own files help nobody
+        log_level="error",
         logging_steps=1,
         logging_nan_inf_filter=False,
         disable_tqdm=True,
@@ -87,8 +91,188 @@ def build_arguments(
     )
 
 
+class ResponseTrainer(Trainer):
+    """Trains on responses, writes a log line per optimizer step and validation, and raises DrpError, with the records
+    of the micro-batch, if a loss is not finite.
+
+    log: where to write; None in all processes but the main one.
+    padding_free: join the examples of a batch in one row, which needs `install_padding_free_attention`; else pad them.
+    seconds: working time of earlier runs of the same training.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: Any,
+        arguments: TrainingArguments,
+        train: list[Example],
+        validation: list[Example],
+        log: Appender | None,
+        padding_free: bool,
+        seconds: float,
+        callbacks: list[TrainerCallback],
+    ) -> None:
+        super().__init__(
+            model=model,
+            args=arguments,
+            data_collator=join_examples if padding_free else pad_examples,
+            train_dataset=[*train, FILLER],
+            eval_dataset=[*validation, FILLER] if validation else None,
+            callbacks=callbacks,
+        )
+        self.add_callback(EpochOrder(self))
+        self.remove_callback(PrinterCallback)  # prints to stdout, which is for results
+        # compute_loss divides by all response tokens of the optimizer step, over micro-batches and processes.
+        self.loss_is_scaled_for_ga = True
+        self.padding_free, self.log_file, self.seconds = padding_free, log, seconds
+        self.clock = time.perf_counter()
+        self.step_started = self.clock
+        self.micro_batches: list[tuple[list[str], Tensor]] = []
+        """Record ids and loss of each micro-batch of the current optimizer step."""
+        self.n_tokens = torch.zeros(2, dtype=torch.long)
+        """Tokens of the current optimizer step in this process: all, and those that carry loss."""
+
+    def create_accelerator_and_postprocess(self) -> None:
+        """Turn FSDP on without a GPU too: accelerate silently ignores it there, although torch supports it."""
+        super().create_accelerator_and_postprocess()
+        if self.args.fsdp and not self.is_fsdp_enabled:
+            state = self.accelerator.state
+            state.fsdp_plugin = FullyShardedDataParallelPlugin(**self.args.fsdp_plugin_args)
+            if state.mixed_precision != "no":
+                state.fsdp_plugin.set_mixed_precision(state.mixed_precision)
+            state.distributed_type = DistributedType.FSDP
+            self.is_fsdp_enabled = True
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:
+        examples: Any = self.train_dataset if train_dataset is None else train_dataset
+        lengths = [len(example) for example in examples[:-1]]
+        group = None if self.padding_free else self._parallel_batch_size * self.args.gradient_accumulation_steps
+        self.sampler = EpochSampler(lengths, seed=self.args.seed, group=group, round_to=self._parallel_batch_size)
+        return self.sampler
+
+    def _get_eval_sampler(self, eval_dataset: Any) -> Any:
+        return add_fillers(range(len(eval_dataset) - 1), self._parallel_batch_size)
+
+    @property
+    def _parallel_batch_size(self) -> int:
+        """Examples that all processes together take at a time."""
+        size: int = self.args.per_device_train_batch_size * self.args.world_size
+        return size
+
+    def training_step(self, model: Any, inputs: TokenBatch, num_items_in_batch: Any = None) -> Tensor:
+        if not self.micro_batches:
+            self.step_started = time.perf_counter()
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        self.micro_batches.append((inputs["ids"], loss))
+        self.n_tokens += torch.tensor([inputs["n_tokens"], count_targets(inputs)])
+        return loss
+
+    def compute_loss(
+        self, model: Any, inputs: TokenBatch, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        n_targets = count_targets(inputs) if num_items_in_batch is None else num_items_in_batch
+        # DDP averages gradients over processes; this loss is a share of a global mean, so the gradients must be summed.
+        loss = sum_loss(model, inputs) / n_targets * self.accelerator.num_processes
+        return (loss, None) if return_outputs else loss
+
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        """The mean loss over the validation examples' response tokens. The Trainer's own is a mean over batches."""
+        totals = torch.zeros(2, dtype=torch.float64, device=self.args.device)
+        model = self.model_wrapped
+        model.eval()
+        for batch in self.get_eval_dataloader():
+            batch = self._prepare_inputs(batch)
+            with torch.no_grad():
+                totals += torch.stack([sum_loss(model, batch).double(), totals.new_tensor(count_targets(batch))])
+        loss, n_targets = self.accelerator.reduce(totals).tolist()
+        metrics = {"eval_loss": loss / n_targets}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Write a line of the log. The Trainer calls this after every optimizer step and every validation."""
+        super().log(logs, start_time)
+        before, self.clock = self.clock, time.perf_counter()
+        self.seconds += self.clock - before
+        step = self.state.global_step
+        common: dict[str, Any] = {
+            "step": step,
+            "epoch": round(self.state.epoch or 0.0, 4),
+            "seconds": round(self.seconds, 3),
+        }
+        if "eval_loss" in logs:
+            self._write(TrainLogLine(id=f"{step}-validation", validation_loss=logs["eval_loss"], **common))
+        elif "loss" in logs:
+            self._check_finite(logs["loss"])
+            n_tokens, n_targets = self.accelerator.reduce(self.n_tokens.to(self.args.device)).tolist()
+            line = TrainLogLine(
+                id=str(step),
+                loss=logs["loss"],
+                lr=logs["learning_rate"],
+                grad_norm=logs.get("grad_norm"),
+                n_tokens=n_tokens,
+                n_response_tokens=n_targets,
+                tokens_per_s=round(n_tokens / (self.clock - self.step_started), 1),
+                **common,
+            )
+            self._write(line)
+            self.micro_batches.clear()
+            self.n_tokens.zero_()
+
+    def _write(self, line: TrainLogLine) -> None:
+        if self.log_file is not None:
+            self.log_file.append(line)
+
+    def _check_finite(self, loss: float) -> None:
+        if math.isfinite(loss):
+            return
+        bad = [name for ids, value in self.micro_batches if not bool(value.isfinite()) for name in ids]
+        names = ", ".join(gather_object(bad)) or "unknown"
+        if not self.is_world_process_zero():
+            sys.exit(1)  # the main process reports the error
+        raise DrpError(
+            f"train: the loss of step {self.state.global_step} is {loss}, in the micro-batch of the records {names}; "
+            "look at them in sft.jsonl, lower train.learning_rate, or use train.precision=fp32"
+        )
+
+    def floating_point_ops(self, *_: Any) -> int:
+        """Always 0: to count them, the Trainer would walk over all parameters in every step."""
+        return 0
+
+    def load_best(self) -> None:
+        """Load the weights of the lowest validation loss. Without validation losses, the last weights stay."""
+        step = self.state.best_global_step
+        if not step or step == self.state.global_step:
+            return
+        # The path in the state is wrong if the run directory was moved.
+        self.state.best_model_checkpoint = str(get_checkpoint(Path(str(self.args.output_dir)), step))
+        self._load_best_model()
+
+    def gather_weights(self) -> dict[str, Tensor]:
+        """The trained weights by their names in the model. With FSDP every process has to call this; the main process
+        gets the whole weights, the others an empty dictionary."""
+        model: Any = self.model
+        if not self.is_fsdp_enabled:
+            return dict(model.state_dict())
+        options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
+        weights: Any = get_model_state_dict(model, options=options)
+        return dict(weights)
+
+
+class EpochOrder(TrainerCallback):
+    """Passes the epoch on to the sampler. The Trainer does not when several processes resume within an epoch."""
+
+    def __init__(self, trainer: ResponseTrainer) -> None:
+        self.trainer = trainer
+
+    def on_epoch_begin(self, *event: Any, **_: Any) -> None:
+        _, state, _ = event
+        self.trainer.sampler.set_epoch(int(state.epoch or 0))
+
+
 class StepBar(TrainerCallback):
-    """Optimizer steps done, rate, time left and the loss, on stderr."""
+    """A progress bar on stderr: optimizer steps, rate, time left and the loss."""
 
     bar: Any = None
 
@@ -122,8 +306,8 @@ class StepBar(TrainerCallback):
 
 
 class CheckpointBest(TrainerCallback):
-    """A checkpoint wherever the validation loss is lower than ever before. The Trainer compares them (`best_metric`)
-    and spares the best from rotation, but saves at fixed steps only."""
+    """Saves a checkpoint whenever the validation loss is lower than ever before. The Trainer records the best
+    checkpoint and never rotates it out, but saves at fixed steps only."""
 
     def on_evaluate(self, *event: Any, **given: Any) -> None:
         _, state, control = event
@@ -131,229 +315,40 @@ class CheckpointBest(TrainerCallback):
             control.should_save = True
 
 
-SAME_SIGNAL_S = 2.0
-"""A launcher passes on the signal that the terminal has already sent: within this time it is one and the same."""
-
-
 class GracefulStop(TrainerCallback):
-    """The first Ctrl-C or SIGTERM (a cluster's notice) ends training after the step at hand, with a checkpoint; a
-    second one at once. One process that is asked stops all of them after the same step. `with` it, then look at
-    `asked`."""
+    """Ends training after the current step, with a checkpoint, on the first Ctrl-C or SIGTERM; on the second one,
+    raises KeyboardInterrupt at once. A signal to one process stops all of them after the same step.
+
+    A context manager: the signal handlers are installed inside its `with` block.
+    """
+
+    requested: bool = False
+    """Whether a signal has come."""
 
     def __init__(self) -> None:
-        self.asked = False
-        self._asked_at = 0.0
-        self._before: dict[signal.Signals, Any] = {}
+        self._requested_at = 0.0
+        self._previous: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():  # Python allows it nowhere else
+        if threading.current_thread() is threading.main_thread():  # Python allows signal handlers only there
             for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._ask)
+                self._previous[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._previous.items():
             signal.signal(number, handler)
 
-    def _ask(self, _number: int, _frame: FrameType | None) -> None:
-        if self.asked and (not is_launched() or time.monotonic() - self._asked_at > SAME_SIGNAL_S):
+    def _handle(self, _number: int, _frame: FrameType | None) -> None:
+        if self.requested and (not is_launched() or time.monotonic() - self._requested_at > SAME_SIGNAL_S):
             raise KeyboardInterrupt
-        self.asked, self._asked_at = True, time.monotonic()
+        self.requested, self._requested_at = True, time.monotonic()
 
     def on_step_end(self, *event: Any, **_: Any) -> None:
         arguments, _, control = event
         if arguments.world_size > 1:
-            asked = torch.tensor(int(self.asked), device=arguments.device)
-            torch.distributed.all_reduce(asked, torch.distributed.ReduceOp.MAX)
-            self.asked = bool(asked)
-        if self.asked:
+            requested = torch.tensor(int(self.requested), device=arguments.device)
+            torch.distributed.all_reduce(requested, torch.distributed.ReduceOp.MAX)
+            self.requested = bool(requested)
+        if self.requested:
             control.should_save = control.should_training_stop = True
-
-
-class EpochOrder(TrainerCallback):
-    """Tells the sampler which epoch begins. The Trainer does not reach it where several processes resume amid one."""
-
-    def __init__(self, trainer: "ResponseTrainer") -> None:
-        self.trainer = trainer
-
-    def on_epoch_begin(self, *event: Any, **_: Any) -> None:
-        _, state, _ = event
-        self.trainer.sampler.set_epoch(int(state.epoch or 0))
-
-
-class ResponseTrainer(Trainer):
-    """Trains on responses, logs every optimizer step to `log`, stops at a loss that is not a number.
-
-    log: None in all processes but the leader's.
-    joined: lay the examples of a batch side by side (the model must have `attention.install`); else pad them.
-    seconds: working time of earlier runs of the same training.
-    """
-
-    def __init__(
-        self,
-        model: Any,
-        arguments: TrainingArguments,
-        train: list[Example],
-        validation: list[Example],
-        log: Appender | None,
-        *,
-        joined: bool,
-        seconds: float = 0.0,
-        callbacks: list[TrainerCallback] | None = None,
-    ) -> None:
-        super().__init__(
-            model=model,
-            args=arguments,
-            data_collator=join_examples if joined else pad_examples,
-            train_dataset=[*train, FILLER],
-            eval_dataset=[*validation, FILLER] if validation else None,
-            callbacks=callbacks,
-        )
-        self.add_callback(EpochOrder(self))
-        self.remove_callback(PrinterCallback)  # it prints to stdout, where results go
-        # compute_loss divides by all response tokens of the optimizer step, over micro-batches and processes.
-        self.loss_is_scaled_for_ga = True
-        self.joined, self.journal, self.seconds = joined, log, seconds
-        self.clock = time.perf_counter()
-        self.step_started = self.clock
-        self.micro_batches: list[tuple[list[str], Tensor]] = []
-        self.n_tokens = torch.zeros(2, dtype=torch.long)
-        """Of the optimizer step and this process: all, and those that carry loss."""
-
-    def create_accelerator_and_postprocess(self) -> None:
-        """accelerate passes over FSDP on a CPU without a word, though torch's works there."""
-        super().create_accelerator_and_postprocess()
-        if self.args.fsdp and not self.is_fsdp_enabled:
-            state = self.accelerator.state
-            state.fsdp_plugin = FullyShardedDataParallelPlugin(**self.args.fsdp_plugin_args)
-            if state.mixed_precision != "no":
-                state.fsdp_plugin.set_mixed_precision(state.mixed_precision)
-            state.distributed_type = DistributedType.FSDP
-            self.is_fsdp_enabled = True
-
-    @property
-    def _at_once(self) -> int:
-        """Examples that all processes hold at the same time."""
-        size: int = self.args.per_device_train_batch_size * self.args.world_size
-        return size
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:
-        examples: Any = self.train_dataset if train_dataset is None else train_dataset
-        lengths = [len(example) for example in examples[:-1]]
-        group = None if self.joined else self._at_once * self.args.gradient_accumulation_steps
-        self.sampler = EpochSampler(lengths, self.args.seed, group, self._at_once)
-        return self.sampler
-
-    def _get_eval_sampler(self, eval_dataset: Any) -> FixedSampler:
-        return FixedSampler(len(eval_dataset) - 1, self._at_once)
-
-    def training_step(self, model: Any, inputs: Batch, num_items_in_batch: Any = None) -> Tensor:
-        if not self.micro_batches:
-            self.step_started = time.perf_counter()
-        loss = super().training_step(model, inputs, num_items_in_batch)
-        self.micro_batches.append((inputs["ids"], loss))
-        self.n_tokens += torch.tensor([inputs["n_tokens"], count_targets(inputs)])
-        return loss
-
-    def compute_loss(
-        self, model: Any, inputs: Batch, return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Any:
-        n_targets = count_targets(inputs) if num_items_in_batch is None else num_items_in_batch
-        # DDP averages gradients over processes; this loss is a share of a global mean and has to be summed.
-        loss = sum_loss(model, inputs) / n_targets * self.accelerator.num_processes
-        return (loss, None) if return_outputs else loss
-
-    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """The mean loss over the validation examples' response tokens; the Trainer's own is a mean over batches."""
-        totals = torch.zeros(2, dtype=torch.float64, device=self.args.device)
-        model = self.model_wrapped
-        model.eval()
-        for batch in self.get_eval_dataloader():
-            batch = self._prepare_inputs(batch)
-            with torch.no_grad():
-                totals += torch.stack([sum_loss(model, batch).double(), totals.new_tensor(count_targets(batch))])
-        loss, n_targets = self.accelerator.reduce(totals).tolist()
-        metrics = {"eval_loss": loss / n_targets}
-        self.log(metrics)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        return metrics
-
-    def load_best(self) -> None:
-        """Go back to the weights of the lowest validation loss; where there was none, stay with the last."""
-        step = self.state.best_global_step
-        if not step or step == self._step:
-            return
-        # The state's own path is wrong once the run directory has moved.
-        self.state.best_model_checkpoint = str(get_checkpoint(Path(str(self.args.output_dir)), step))
-        self._load_best_model()
-
-    def gather_weights(self) -> dict[str, Tensor]:
-        """Those that were trained, by their names in the model. Where they are in parts: the whole on the leader,
-        nothing elsewhere, and every process has to call it."""
-        model: Any = self.model
-        if not self.is_fsdp_enabled:
-            return dict(model.state_dict())
-        options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
-        weights: Any = get_model_state_dict(model, options=options)
-        return dict(weights)
-
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Write a line of the log. The Trainer calls this after every optimizer step and every validation."""
-        super().log(logs, start_time)
-        before, self.clock = self.clock, time.perf_counter()
-        self.seconds += self.clock - before
-        if "eval_loss" in logs:
-            self._write(LogLine(id=f"{self._step}-validation", validation_loss=logs["eval_loss"], **self._place()))
-        elif "loss" in logs:
-            self._check_finite(logs["loss"])
-            n_tokens = self.accelerator.reduce(self.n_tokens.to(self.args.device)).tolist()
-            self._write_step(logs, n_tokens, self.clock - self.step_started)
-
-    def floating_point_ops(self, *_: Any) -> int:
-        """Not counted: the Trainer walks over all parameters for it, at every step."""
-        return 0
-
-    @property
-    def _step(self) -> int:
-        return self.state.global_step
-
-    def _place(self) -> dict[str, Any]:
-        return {"step": self._step, "epoch": round(self.state.epoch or 0.0, 4), "seconds": round(self.seconds, 3)}
-
-    def _write_step(self, logs: dict[str, float], n_tokens: list[int], seconds: float) -> None:
-        line = LogLine(
-            id=str(self._step),
-            loss=logs["loss"],
-            lr=logs["learning_rate"],
-            grad_norm=logs.get("grad_norm"),
-            n_tokens=n_tokens[0],
-            n_response_tokens=n_tokens[1],
-            tokens_per_s=round(n_tokens[0] / seconds, 1),
-            **self._place(),
-        )
-        self._write(line)
-        self.micro_batches.clear()
-        self.n_tokens.zero_()
-
-    def _write(self, line: LogLine) -> None:
-        if self.journal is not None:
-            self.journal.append(line)
-
-    def _check_finite(self, loss: float) -> None:
-        if math.isfinite(loss):
-            return
-        bad = [name for ids, value in self.micro_batches if not bool(value.isfinite()) for name in ids]
-        names = ", ".join(gather_object(bad)) or "unknown"
-        if not self.is_world_process_zero():
-            sys.exit(1)  # one message is enough
-        raise DrpError(
-            f"train: the loss of step {self._step} is {loss}, in the micro-batch of the records {names}; look at them "
-            "in sft.jsonl, lower train.learning_rate, or use train.precision=fp32"
-        )
-
-
-# FOLDED DOC of training.arguments:
-# The configuration as transformers' Trainer wants it.
-
-# FOLDED DOC of training.callbacks:
-# What happens beside the optimizer steps: a progress bar, checkpoints of the best weights, and a graceful stop.

@@ -121,12 +121,12 @@ def prepare(load: Load, student: str, folder: Path) -> None:
     sys.path.insert(0, str(ROOT))
     from drp.config.sections import TrainSettings
     from drp.student.response import load_tokenizer
-    from drp.training.examples import Source, select_examples, write_examples
+    from drp.training.examples import TrainingRecord, select_examples, write_examples
 
     rows = [json.loads(line) for path in load.sources for line in path.read_text().splitlines()]
     random.Random(0).shuffle(rows)
     sources = [
-        Source(id=f"{number}-{row['id']}", question=row["question"], pruned_response=row[load.field])
+        TrainingRecord(id=f"{number}-{row['id']}", question=row["question"], pruned_response=row[load.field])
         for number, row in enumerate(rows)
     ]
     settings = TrainSettings(

@@ -7,7 +7,7 @@ from typing import Any
 from drp.config.sections import Config
 from drp.runs.stage import RunOptions
 from drp.stages import train
-from drp.training.summary import LogLine, TrainSummary
+from drp.training.summary import TrainLogLine, TrainSummary
 from tests.training.tiny import make_config, make_record
 
 ADAPTER = "adapter/adapter_model.safetensors"
@@ -39,8 +39,8 @@ def run(config: Config, **options: Any) -> TrainSummary:
     return summary
 
 
-def read_log(folder: Path) -> list[LogLine]:
-    return [LogLine.model_validate_json(line) for line in (folder / "train/log.jsonl").read_text().splitlines()]
+def read_log(folder: Path) -> list[TrainLogLine]:
+    return [TrainLogLine.model_validate_json(line) for line in (folder / "train/log.jsonl").read_text().splitlines()]
 
 
 def read_course(folder: Path) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import MambaConfig, MambaForCausalLM
 
-from drp.training import batches as attention
+from drp.training import batches
 from tests.training.tiny import R1_NEWER, build_model, build_tokenizer
 
 TOKENIZER = build_tokenizer(R1_NEWER)
@@ -17,15 +17,15 @@ def test_joined_logits_equal_those_of_each_example_alone() -> None:
     model = build_model(TOKENIZER)
     with torch.no_grad():
         apart = torch.cat([model(input_ids=row[None]).logits[0] for row in ROWS])
-        assert attention.install(model)
-        together = model(**attention.lay_side_by_side(ROWS), use_cache=False).logits[0]
+        assert batches.install_padding_free_attention(model)
+        together = model(**batches.join_rows(ROWS), use_cache=False).logits[0]
     torch.testing.assert_close(together, apart, rtol=1e-4, atol=1e-4)
 
 
 def test_a_sliding_window_is_kept() -> None:
     model = build_model(TOKENIZER)
     query, key, value = (torch.randn(1, heads, 20, 8) for heads in (4, 2, 2))
-    out, _ = attention.attend(model, query, key, value, None, sliding_window=5)
+    out, _ = batches.attend_padding_free(model, query, key, value, None, sliding_window=5)
     place = torch.arange(20)
     distance = place[:, None] - place[None, :]
     mask = (distance >= 0) & (distance < 5)
@@ -40,12 +40,12 @@ def test_attention_that_looks_across_the_border_is_not_installed(monkeypatch: py
 
     model = build_model(TOKENIZER)
     before = model.config._attn_implementation
-    monkeypatch.setattr(attention, "attend", leak)
-    assert not attention.install(model)
+    monkeypatch.setattr(batches, "attend_padding_free", leak)
+    assert not batches.install_padding_free_attention(model)
     assert model.config._attn_implementation == before
 
 
 def test_a_recurrent_model_is_left_as_it_was() -> None:
     torch.manual_seed(0)
     model = MambaForCausalLM(MambaConfig(vocab_size=64, hidden_size=16, num_hidden_layers=1, state_size=4))
-    assert not attention.install(model)  # type: ignore[arg-type]
+    assert not batches.install_padding_free_attention(model)  # type: ignore[arg-type]

@@ -4,9 +4,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from drp.training import batches as attention
-from drp.training.batches import EpochSampler, count_targets, join_examples, pad_examples, sum_loss
-from drp.training.examples import Example, encode
+from drp.training.batches import (
+    EpochSampler,
+    count_targets,
+    install_padding_free_attention,
+    join_examples,
+    pad_examples,
+    sum_loss,
+)
+from drp.training.examples import Example, encode_example
 from tests.training.tiny import R1_NEWER, build_model, build_tokenizer, make_record
 
 TOKENIZER = build_tokenizer(R1_NEWER)
@@ -14,7 +20,7 @@ TOKENIZER = build_tokenizer(R1_NEWER)
 
 def make_examples() -> list[Example]:
     records = [make_record(number, question="How much? " * (1 + number % 3)) for number in (3, 10, 200, 7)]
-    return [encode(TOKENIZER, item["id"], item["question"], item["pruned_response"]) for item in records]
+    return [encode_example(TOKENIZER, item["id"], item["question"], item["pruned_response"]) for item in records]
 
 
 def loss_by_hand(model: torch.nn.Module, example: Example) -> Tensor:
@@ -34,7 +40,7 @@ def test_loss_and_gradient_equal_a_reference_by_hand(layout: str) -> None:
     gradients = {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None}
     model.zero_grad()
     if layout == "side by side":
-        assert attention.install(model)
+        assert install_padding_free_attention(model)
     batch = join_examples(examples) if layout == "side by side" else pad_examples(examples)
     loss = sum_loss(model, batch)
     loss.backward()

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from drp.config.loading import dump_config
 from drp.config.sections import Config
 from drp.errors import ConfigError
-from drp.training.batches import FILLER, EpochSampler, FixedSampler, count_targets, join_examples, pad_examples
+from drp.training.batches import FILLER, EpochSampler, add_fillers, count_targets, join_examples, pad_examples
 from drp.training.checkpoints import is_sharded
 from drp.training.launch import check_processes
 from tests.training.runs import ADAPTER, prepare, read_log, run
@@ -126,7 +126,10 @@ def test_every_example_is_used_once_an_epoch_and_every_process_has_as_many_batch
     from accelerate.data_loader import BatchSamplerShard
     from torch.utils.data import BatchSampler
 
-    for sampler in (EpochSampler([5] * n_examples, 0, None, round_to=4), FixedSampler(n_examples, round_to=4)):
+    for sampler in (
+        EpochSampler([5] * n_examples, seed=0, group=None, round_to=4),
+        add_fillers(range(n_examples), round_to=4),
+    ):
         shards = [list(BatchSamplerShard(BatchSampler(sampler, 2, drop_last=False), 2, rank)) for rank in (0, 1)]
         assert len(shards[0]) == len(shards[1])
         used = [index for shard in shards for batch in shard for index in batch if index < n_examples]

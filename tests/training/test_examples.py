@@ -13,7 +13,14 @@ from drp.records import Failure, Problem
 from drp.student.base import Completion, Rejection, SamplingRequest
 from drp.student.response import load_tokenizer
 from drp.student.rollouts import Rollout, draw
-from drp.training.examples import IGNORED, ExampleSelection, TrainingRecord, encode_example, select_examples, write_examples
+from drp.training.examples import (
+    IGNORED,
+    ExampleSelection,
+    TrainingRecord,
+    encode_example,
+    select_examples,
+    write_examples,
+)
 from tests.conftest import REPOSITORY
 from tests.training.tiny import QWEN3, R1_NEWER, R1_OLDER, build_tokenizer, make_record
 
@@ -169,7 +176,7 @@ def test_what_is_drawn_depends_on_the_seed_and_not_on_the_order_of_the_file() ->
 def test_no_problem_is_both_in_training_and_in_validation() -> None:
     records = [make_record(number, id=f"p-{number}#{sample}") for number in range(10) for sample in range(3)]
     selection = select(*records, validation_split=0.2)
-    parts = [{example.problem for example in part} for part in (selection.train, selection.validation)]
+    parts = [{example.problem_id for example in part} for part in (selection.train, selection.validation)]
     assert not parts[0] & parts[1]
     assert len(selection.validation) == 6
     assert len(selection.train) == 24

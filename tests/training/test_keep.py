@@ -61,7 +61,7 @@ def test_a_best_checkpoint_that_someone_removed_is_named(
 
     load = ResponseTrainer.load_best
     monkeypatch.setattr(ResponseTrainer, "load_best", remove)
-    with pytest.raises(InputError, match=r"checkpoint-\d+: is gone, .* --overwrite"):
+    with pytest.raises(InputError, match=r"checkpoint-\d+: missing, .* --overwrite"):
         run(prepare(tmp_path, student, **RESTLESS))
 
 

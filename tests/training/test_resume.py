@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from drp.config.sections import Config
-from drp.training.summary import LogLine, TrainSummary
+from drp.training.summary import TrainLogLine, TrainSummary
 from drp.training.trainer import ResponseTrainer
 from tests.training.nursery import Nursery
 from tests.training.runs import RESTLESS, Killed, prepare, read_adapter, read_course, run
@@ -60,7 +60,7 @@ def test_a_killed_run_goes_on_to_the_same_adapter_with_a_continuous_log(
     config = prepare(tmp_path, student)
     write = ResponseTrainer._write
 
-    def die(self: ResponseTrainer, line: LogLine) -> None:
+    def die(self: ResponseTrainer, line: TrainLogLine) -> None:
         write(self, line)
         if line.step == step:
             raise Killed
@@ -97,7 +97,7 @@ def test_a_torn_checkpoint_is_not_used(
 ) -> None:
     config = prepare(tmp_path, student)
 
-    def die(self: ResponseTrainer, line: LogLine) -> None:
+    def die(self: ResponseTrainer, line: TrainLogLine) -> None:
         if line.step == 7:
             raise Killed
 
@@ -117,7 +117,7 @@ def test_ctrl_c_keeps_the_steps_done_and_the_next_run_finishes(
     config = prepare(tmp_path, student, checkpoint_steps=100)
     write = ResponseTrainer._write
 
-    def interrupt(self: ResponseTrainer, line: LogLine) -> None:
+    def interrupt(self: ResponseTrainer, line: TrainLogLine) -> None:
         write(self, line)
         if line.step == 5:
             signal.raise_signal(signal.SIGINT)

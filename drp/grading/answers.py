@@ -1,12 +1,12 @@
-r"""Final answers, found in text: the gold one of a data set, the predicted one of a response.
+r"""Find the final answer in a text: the gold answer in a data set's column, the predicted one in a response.
 
     extract_gold("She makes 9 * 2 = $18.\n#### 18")                       "18"
     extract_answer("So it is 3 + 4.\n\n**Final Answer:** \boxed{7}")      "7"
     extract_answer("The answer is 1,200 dollars.")                          "1,200 dollars"
 
-What is found stands as it was written; `drp.grading` compares. A response may say its answer in any usual manner (a
-box, `####`, "the answer is", bold, a last formula or number), since a judge that knows one manner favours the model
-trained in it. Everything is linear in the length of the text.
+The answer is returned as it is written in the text; `drp.grading.forms` normalises it. A response may state its answer
+in any usual way (a box, `####`, "the answer is", bold, a last formula or number): a grader that accepts only one way
+would favour the model trained to use it. All functions take time linear in the length of the text.
 """
 
 import re
@@ -14,18 +14,21 @@ from collections import deque
 from collections.abc import Iterator
 
 MAX_ANSWER_CHARS = 1000
-"""What is longer is no final answer."""
+"""Longer texts are not taken for a final answer."""
 _OPENING, _CLOSING = "<think>", "</think>"
-_TAIL_CHARS = 100_000
-_GOLD_CHARS = 300
+_TAIL_CHARS = 100_000  # an answer is looked for in so many last characters of a response
+_GOLD_CHARS = 300  # a gold column of at most so many characters may be the answer itself
 
+# A box's beginning, a brace, or an escaped character, which skips escaped braces.
 _BOX_TOKEN = re.compile(r"\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
 _BARE_BOX = re.compile(r"\\boxed\s+([^\s{}$\\]+)")
+# What may stand between two boxes of one answer: "\boxed{1} and \boxed{2}".
 _BOX_JOINT = re.compile(
     r"(?:\\q?quad|[\s$.;\\()\[\]]){0,12}(?:,|,?\s*(?:and|or)\b|\\text\{\s*(?:and|or)\s*\})"
     r"(?:\\q?quad|[\s$\\()\[\]]){0,12}"
 )
 _HASHES = re.compile(r"####[^\S\n]*([^\n]+)")
+# "The answer to this is:", "**Final Answer:**", "### Answer" at the start of a line.
 _CUE = re.compile(
     r"\banswer\b(?:[^\S\n]+(?:to|for|of|in)\b[^.:=\n]{0,80}?)?[\s*_]{0,8}"
     r"(?:\b(?:is|are|equals|would be)\b|[:=])[\s*_:]{0,8}"
@@ -38,6 +41,7 @@ _HEDGE = re.compile(
 _SENTENCE_END = re.compile(
     r"\n|\.(?=\s|\*|$)|[!?](?=\s|$)|,?\s+\b(?:because|since|which|so|given|as required|I hope)\b", re.IGNORECASE
 )
+# The beginning of a sentence of words, such as "Jane has ".
 _SENTENCE = re.compile(r"[A-Z][a-z]*\s+[a-z]{2,}\s")
 _DISPLAY = re.compile(r"\\\[(.{1,2000}?)\\\]|\$\$(.{1,2000}?)\$\$", re.DOTALL)
 _MATH = re.compile(
@@ -48,19 +52,22 @@ _NUMBER = re.compile(
     r"(?<![\w.,\\])(?:(?<![\d)}])-\s?)?(?:\\?[$€£¥]\s?)?(?:\\[dt]?frac\{-?\d+\}\{\d+\}|"
     r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?(?:/\d+)?|\.\d+)(?:\s?\\?%)?"
 )
+# A line without words of three or more letters, such as "x = 2".
 _BARE_MATH_LINE = re.compile(r"(?:\\[a-zA-Z]+(?![a-zA-Z])|[a-zA-Z]{1,2}(?![a-zA-Z])|[^a-zA-Z\\\n])+")
 _PLAIN_NUMBER = re.compile(r"-?\s*\$?\s*-?[\d,]*\d(?:\.\d+)?")
+# The left side of "speed = 3", a quantity named in words.
 _NAME_IN_WORDS = re.compile(r"[^\d+*/^]*(?:\\(?:text|mbox|mathrm)\b|(?<![\\a-zA-Z])[a-zA-Z]{3})[^\d+*/^]*")
 _EQUALS = re.compile(r"\\.|[{}]|(?<![<>!:])=", re.DOTALL)
+# The end of "1, q " in "p = 1, q = 2".
 _LIST_JOINT = re.compile(r",\s*[a-zA-Z][\w{}]*\s*$")
 _INTEGER_FLOAT = re.compile(r"(-?\d+)\.0+")
 
 
 def extract_gold(text: str) -> str | None:
-    """The gold answer of a data set's answer column, which may hold the answer alone or a worked solution.
+    """The gold answer in a data set's answer column, which may be the answer alone or a worked solution.
 
-    After the last `####` (GSM8K; without "$" and thousands commas), else the last box, else after "the answer is", else
-    the text itself where it is short. 27.0, as AMC's answers come, is "27". None: no answer was found.
+    It is what follows the last `####` (GSM8K; without "$" and thousands commas), else the last box, else what follows
+    "the answer is", else the whole text if it is short. 27.0, as in AMC's answers, becomes "27". None if there is none.
     """
     hashed = _last(_HASHES, text)
     if hashed:
@@ -75,10 +82,10 @@ def extract_gold(text: str) -> str | None:
 
 
 def extract_answer(summary: str) -> str | None:
-    """The final answer in the text after `</think>`, as it is written there; None where there is none.
+    """The final answer in the text after `</think>`, as it is written there; None if there is none.
 
-    In this order: the last box (neighbouring boxes together), `#### X`, "the answer is X", then whatever stands last of
-    a formula, a bold phrase and a number. Thinking that was opened again and never closed is not looked at.
+    Looked for in this order: the last box (adjacent boxes together), `#### X`, "the answer is X", then whichever comes
+    last of a formula, a bold phrase and a number. Text after another `<think>` that is never closed is ignored.
     """
     text = _without_thinking(summary)[-_TAIL_CHARS:]
     finders = (_boxed_answer, lambda t: _last(_HASHES, t), _cued_answer, _last_expression)
@@ -119,7 +126,7 @@ def _boxed_answer(text: str) -> str | None:
 
 
 def _boxes(text: str) -> list[tuple[int, int, str]]:
-    """(start, end, content) of every closed outermost box, in one pass; a box that was cut off is none."""
+    """(start, end, content) of every outermost box that is closed, found in one pass."""
     boxes: list[tuple[int, int, str]] = []
     open_braces: list[tuple[int, int] | None] = []
     for token in _BOX_TOKEN.finditer(text):
@@ -130,20 +137,20 @@ def _boxes(text: str) -> list[tuple[int, int, str]]:
         elif token[0] == "}" and open_braces and (opened := open_braces.pop()):
             while boxes and boxes[-1][0] > opened[0]:
                 boxes.pop()
-            # A content too long for an answer is not copied: nested boxes would make that quadratic.
+            # Content too long for an answer is not copied whole: with nested boxes that would take quadratic time.
             end = min(token.start(), opened[1] + MAX_ANSWER_CHARS + 1)
             boxes.append((opened[0], token.end(), text[opened[1] : end].strip()))
     return boxes
 
 
 def _cued_answer(text: str) -> str | None:
-    """After the last "answer is": one that holds mathematics before one of words, which may be small talk."""
+    """What follows the last "answer is", preferring mathematics; words may be no answer ("the answer is clear")."""
     cues = deque(_CUE.finditer(text), maxlen=100)
     phrases = [phrase for cue in cues if (phrase := _phrase_at(text, cue.end()))]
     mathematical = [phrase for phrase in phrases if _is_mathematical(phrase)]
     wordy = [phrase for phrase in phrases if len(phrase.split()) <= 4]
     phrase = next(reversed(mathematical or wordy), None)
-    # "Answer: Jane has 3 apples left": what such a sentence says is found as in any other.
+    # In a sentence such as "Answer: Jane has 3 apples left", the answer is searched for as in any other text.
     return max(_candidates(phrase), default=(0, 0, phrase))[2] if phrase and _SENTENCE.match(phrase) else phrase
 
 
@@ -164,7 +171,7 @@ def _is_mathematical(phrase: str) -> bool:
 
 
 def _last_expression(text: str) -> str | None:
-    """No answer is marked: a last line that is a formula alone, else what ends last of formula, bold and number."""
+    """For a text that marks no answer: a last line that is only a formula, else the last formula, bold or number."""
     line = text.rstrip().rpartition("\n")[2].strip()
     if 0 < len(line) <= 200 and _is_mathematical(line) and _BARE_MATH_LINE.fullmatch(line) and "$" not in line:
         return _right_side(line)
@@ -174,7 +181,7 @@ def _last_expression(text: str) -> str | None:
 
 
 def _candidates(text: str) -> Iterator[tuple[int, int, str]]:
-    """(end, weight, answer); what lies inside a formula or a bold phrase gives way to the whole of it."""
+    """(end, weight, answer) of the last bold phrase, formula and number; one inside another is left out."""
     spans: list[tuple[int, int]] = []
     last_line = text.rstrip().rfind("\n")
     for weight, pattern in ((3, _BOLD), (2, _MATH), (1, _NUMBER)):
@@ -197,7 +204,7 @@ def _is_answer_in_bold(content: str, *, in_last_line: bool) -> bool:
 
 
 def _right_side(formula: str) -> str:
-    """What a chain of equations ends in, and the value of a quantity; another equation may be the answer itself."""
+    """The right side of a chain of equations or of `quantity = value`; other equations are returned whole."""
     parts = _split_sides(formula)
     if any(_LIST_JOINT.search(part) for part in parts[1:-1]):
         return _strip_delimiters(formula)  # p = 1, q = 2
@@ -206,7 +213,7 @@ def _right_side(formula: str) -> str:
 
 
 def _split_sides(formula: str) -> list[str]:
-    """What stands between the equals signs, those within braces (the bounds of a sum) left alone."""
+    """Split at the equals signs outside braces, so not at the bounds of a sum."""
     sides, start, depth = [], 0, 0
     for token in _EQUALS.finditer(formula):
         if token[0] == "=" and depth == 0:
@@ -217,7 +224,7 @@ def _split_sides(formula: str) -> list[str]:
 
 
 def _strip_delimiters(text: str) -> str:
-    """Without surrounding Markdown, math delimiters and full stops."""
+    """Remove surrounding Markdown, math delimiters and punctuation."""
     before = None
     while before != text:
         before = text

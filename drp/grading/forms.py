@@ -1,11 +1,11 @@
-r"""Answers brought to one form: `tidy` for a parser, `canonical` for comparing as text and counting votes.
+r"""Normalise answers: `tidy` for a parser, `canonical` for comparing as text and counting votes.
 
     tidy(r"\$32,\!348")                  "32348"
     tidy(r"864 \mbox{ inches}^2")        "864"
     canonical(r"\left( 3, \dfrac{1}2 \right)") == canonical(r"(3,\frac12)")
 
-Leniencies, which are the field's: units, currency and degree signs do not count ("5 hours" is "5"), "(C)" is "C", and
-a list is the same with "and". A percent sign stays: math-verify accepts "50%" for 50 and for 0.5, but not 50 for 0.5.
+As is usual in the field, units, currency and degree signs are ignored ("5 hours" equals "5"), "(C)" equals "C", and
+"1 and 2" equals "1, 2". A percent sign is kept: math-verify accepts "50%" for 50 and for 0.5, but not 50 for 0.5.
 """
 
 import re
@@ -13,7 +13,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 _SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-# Words behind a number that are no units.
+# Words after a number that are not units.
 _NO_UNIT = re.compile(
     r"\b(?:and|or|to|by|over|times(?=\s)|pi|sqrt|sin|cos|tan|cot|sec|csc|log|ln|exp|mod|choose|plus|minus|infinity|am|pm|"
     r"half|dozen|hundred|thousand|million|billion|trillion|percent|base|if|when|where|is|not)\b",
@@ -30,7 +30,7 @@ _SIMPLE = [
         # Commas that LaTeX itself marks as thousands separators.
         (r"(?<=\d)(?:,\s*\\!\s*|\{,\})(?=\d{3})", ""),
         (r"\\\\\s*\[\s*-?[\d.]+\s*(?:pt|em|ex|cm|mm|in)\s*\]", r"\\\\"),
-        # Not behind a backslash: `\\` ends a row of a matrix.
+        # Not after a backslash: `\\` ends a row of a matrix.
         (r"(?<!\\)\\!", ""),
         (r"(?<!\\)\\[,;:> ]|\\q?quad(?![a-zA-Z])|~", " "),
         (r"\s+", " "),
@@ -86,7 +86,7 @@ def tidy(answer: str) -> str:
 
 
 def canonical(answer: str) -> str:
-    """Equal for answers that are the same but for how they are written down; what majority votes are counted over."""
+    """A text that is equal for answers that differ only in notation. Majority votes are counted over it."""
     text = tidy(answer)
     if _PLAIN.fullmatch(text):
         return _plain(Decimal(text))
@@ -97,17 +97,17 @@ def canonical(answer: str) -> str:
         return re.sub(r"[\s\"'`]+", " ", _ARTICLE.sub("", text, count=1)).strip().casefold()
     text = re.sub(r"([_^])\{(\w)\}", r"\1\2", re.sub(r"\\\\\s*", r"\\\\", text))
     text = re.sub(r"(?<=\d)\s+(?=\d)", ",", text)
-    # A space ends a command's name; all others carry no meaning.
+    # A space after a command's name separates it from what follows; all other spaces are removed.
     return re.sub(r"(?<!\\)\s+", "", re.sub(r"(\\[a-zA-Z]+)\s+(?=[a-zA-Z])", r"\1\\ ", text))
 
 
 def is_words(text: str) -> bool:
-    """A name or phrase such as `east` or `not possible`, not mathematics."""
+    """Whether the text is a name or phrase such as `east` or `not possible`, not mathematics."""
     return bool(_WORDS.fullmatch(text)) and bool(re.search(r"[^\W\d_]{2}", text))
 
 
 def to_fraction(text: str) -> Fraction | None:
-    """The exact value of a plain number, fraction or mixed number; None for everything else."""
+    """The exact value of a number, fraction or mixed number; None for anything else."""
     found = _RATIONAL.fullmatch(text)
     if not found:
         return None
@@ -129,7 +129,7 @@ def _drop_unit(text: str) -> str:
 
 
 def _plain(number: Decimal) -> str:
-    """Without exponent, trailing zeros and a sign on zero."""
+    """The number without exponent, trailing zeros or a sign on zero."""
     text = format(number, "f")
     text = text.rstrip("0").rstrip(".") if "." in text else text
     return "0" if text in ("-0", "") else text

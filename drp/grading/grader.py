@@ -1,9 +1,9 @@
-"""The grader: easy answers are settled in this process, the others by math-verify in workers.
+"""Grade responses: simple answers are compared in this process, the others by math-verify in worker processes.
 
-Equal text and plain numbers need no computer algebra; they are most of what benchmarks ask. Everything else goes to a
-worker of a `pebble` pool, which kills and replaces a worker that is over its time, and survives one that crashes.
-Workers are forked from a small server process that has math-verify loaded and warm, so that a new one works at once and
-holds nothing of this process (no model, no CUDA, no locks).
+Equal text and plain numbers, which are most of what benchmarks ask, need no computer algebra. Everything else goes to a
+`pebble` pool, which kills and replaces a worker that exceeds its time limit and survives one that crashes. Workers are
+forked from a small server process with math-verify already loaded (`drp.grading.warmup`), so that a new worker is ready
+at once and inherits nothing from this process: no model, no CUDA context, no locks.
 """
 
 import os
@@ -21,29 +21,31 @@ from drp.config.sections import GradingSettings
 from drp.errors import DrpError
 from drp.grading.answers import MAX_ANSWER_CHARS, extract_answer
 from drp.grading.forms import canonical, tidy, to_fraction
-from drp.grading.worker import judge_for, prepare
+from drp.grading.worker import compare_within, prepare
 
 Key = TypeVar("Key", bound=Hashable)
 
 _MAX_WORKERS = 8
-_LOOK_AHEAD = 32
-_NEARLY_EQUAL = Fraction(1, 10**5)  # math-verify decides where numbers differ by less; it rounds to six decimals
-_WALL_FACTOR = 6  # the limit is of CPU time; for a worker that gets none there is one of wall-clock time as well
-_TASKS_A_WORKER = 20_000  # sympy's caches grow; a fresh worker costs milliseconds
+_MAX_PENDING = 32  # answers in flight per worker
+_NEARLY_EQUAL = Fraction(1, 10**5)  # numbers closer than this are left to math-verify, which rounds to six decimals
+_WALL_FACTOR = 6  # the limit is CPU time; a worker that gets no CPU is stopped after this multiple in wall-clock time
+_TASKS_PER_WORKER = 20_000  # then a worker is replaced, because sympy's caches grow; a new one takes milliseconds
 
 
 class Grade(NamedTuple):
-    """predicted: the final answer, None where there is none. correct: None where it could not be graded."""
+    """The verdict on one response."""
 
     predicted: str | None
+    """The response's final answer; None if it has none."""
     correct: bool | None
+    """None if it could not be graded."""
 
 
 class Grader:
-    """Grades responses; safe to use from several threads, and from asyncio through `asyncio.to_thread`.
+    """Grades responses. It may be used from several threads, and from asyncio through `asyncio.to_thread`.
 
-    Workers start with the first answer that needs one, and end with the `with` block. A program that uses this must
-    guard its main module with `if __name__ == "__main__"`, as for every use of multiprocessing.
+    The workers are started with the first answer that needs one and ended with the `with` block. As with all of
+    multiprocessing, the program's main module needs an `if __name__ == "__main__"` guard.
     """
 
     def __init__(self, settings: GradingSettings) -> None:
@@ -59,7 +61,7 @@ class Grader:
         self.close()
 
     def close(self) -> None:
-        """End the workers. The grader may be used again; it then starts new ones."""
+        """End the workers. If the grader is used again, it starts new ones."""
         with self._lock:
             pool, self._pool = self._pool, None
         if pool is not None:
@@ -69,8 +71,8 @@ class Grader:
     def grade(self, summary: str, gold: str) -> Grade:
         """Grade the text after `</think>` against the gold answer.
 
-        No answer in it (an empty summary: the thinking never ended) is wrong, with `predicted` None. `correct` is None
-        where the gold answer cannot be parsed, or the comparison took too long or too much memory.
+        A summary without an answer, such as an empty one, is wrong. `correct` is None if the gold answer cannot be
+        parsed or the comparison exceeded its limit of time or memory.
         """
         predicted = extract_answer(summary)
         if predicted is None:
@@ -78,13 +80,13 @@ class Grader:
         return Grade(predicted, self._equal(predicted, gold))
 
     def same_answer(self, summary: str, expected: str | None) -> bool:
-        """Whether a (rewritten) summary still states the expected answer; False where that cannot be told."""
+        """Whether a rewritten summary states the expected answer; False if that cannot be graded."""
         return expected is not None and self.grade(summary, expected).correct is True
 
     def grade_stream(self, items: Iterable[tuple[Key, str, str]]) -> Iterator[tuple[Key, Grade]]:
-        """Grade (key, summary, gold) triples as they come, each when it is finished, so not in order.
+        """Grade (key, summary, gold) triples and yield (key, grade) as each is finished, so not in order.
 
-        All workers are kept busy, and at most 32 answers a worker are in flight, so memory does not grow.
+        At most 32 answers per worker are in flight, so memory does not grow with the length of the stream.
         """
         finished: queue.SimpleQueue[tuple[Key, str | None, _Question]] = queue.SimpleQueue()
         n_pending = 0
@@ -95,10 +97,10 @@ class Grader:
                 yield key, Grade(predicted, verdict)
                 continue
             question = self._ask(verdict)
-            # Where the stream is left early, what is in flight runs out unheard: to cancel it would cost its worker.
+            # If the stream is left early, the comparisons in flight run to their end: cancelling one kills its worker.
             question.future.add_done_callback(partial(_put, finished, (key, predicted, question)))
             n_pending += 1
-            while n_pending >= _LOOK_AHEAD * self.n_workers or not finished.empty():
+            while n_pending >= _MAX_PENDING * self.n_workers or not finished.empty():
                 yield self._take(finished)
                 n_pending -= 1
         for _ in range(n_pending):
@@ -117,17 +119,17 @@ class Grader:
         wall_s = self.settings.timeout_s * _WALL_FACTOR
         pool = self._started_pool()
         try:
-            future = pool.schedule(judge_for, args=arguments, timeout=wall_s)
-        except RuntimeError:  # the pool broke, or was closed, a moment ago
+            future = pool.schedule(compare_within, args=arguments, timeout=wall_s)
+        except RuntimeError:  # the pool has broken or been closed since
             pool = self._started_pool(broken=pool)
-            future = pool.schedule(judge_for, args=arguments, timeout=wall_s)
+            future = pool.schedule(compare_within, args=arguments, timeout=wall_s)
         return _Question(pair, future, pool)
 
     def _answer(self, question: "_Question") -> bool | None:
-        """Wait for a verdict. A worker that was over its time or crashed leaves None.
+        """Wait for a verdict; None if the worker exceeded its limits or crashed.
 
-        A pool breaks where workers end without having had work: when something outside kills them, or when they cannot
-        start. A new one gets the question again, once.
+        A pool is broken when idle workers end, because something killed them or they could not start. The question is
+        then sent once more, to a new pool.
         """
         try:
             return _verdict(question.future)
@@ -152,7 +154,7 @@ class Grader:
 
 
 class _Pool(Protocol):
-    """What is used of pebble.ProcessPool, which is not typed."""
+    """The part of pebble.ProcessPool that is used here; pebble has no type hints."""
 
     def schedule(self, function: Any, args: Any, *, timeout: float) -> "Future[bool | None]": ...
     def stop(self) -> None: ...
@@ -167,13 +169,15 @@ class _Pair(NamedTuple):
 
 
 class _Question(NamedTuple):
+    """A comparison that was sent to a pool."""
+
     pair: _Pair
     future: "Future[bool | None]"
     pool: "_Pool"
 
 
 def _settle(predicted: str, gold: str) -> bool | _Pair | None:
-    """The verdict where it needs no computer algebra, else what to compare."""
+    """The verdict if it needs no computer algebra, else the two answers to compare."""
     if not gold.strip() or len(gold) > MAX_ANSWER_CHARS:
         return None
     left, right = canonical(predicted), canonical(gold)
@@ -194,7 +198,7 @@ def _verdict(future: "Future[bool | None]") -> bool | None:
         return future.result()
     except (BrokenProcessPool, CancelledError):
         raise
-    except Exception:  # over its time, out of memory, or a crash that the pool survived
+    except Exception:  # the worker exceeded its time or memory, or crashed
         return None
 
 
@@ -207,7 +211,7 @@ def _start_pool(n_workers: int, memory_mib: int) -> "_Pool":
     context.set_forkserver_preload(["drp.grading.warmup"])
     return ProcessPool(
         max_workers=n_workers,
-        max_tasks=_TASKS_A_WORKER,
+        max_tasks=_TASKS_PER_WORKER,
         initializer=prepare,
         initargs=(memory_mib,),
         context=context,

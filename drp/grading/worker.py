@@ -1,9 +1,9 @@
-r"""Compare one answer with the gold one by math-verify: what runs in the worker processes, and only there.
+r"""Compare an answer with the gold one by math-verify. Runs in the grading workers only.
 
-    judge(r"\frac{26}{30}", r"\frac{13}{15}")     True
-    judge("3", r"\frac{")                        None: the gold answer cannot be parsed
+    compare(r"\frac{26}{30}", r"\frac{13}{15}")     True
+    compare("3", r"\frac{")                        None: the gold answer cannot be parsed
 
-sympy swallows some MemoryErrors of its own; an answer that runs into the memory limit is then wrong, not ungradable.
+sympy catches some MemoryErrors itself; an answer that reaches the memory limit there is wrong instead of not gradable.
 """
 
 import functools
@@ -16,39 +16,39 @@ from drp.grading.forms import is_words
 
 
 def prepare(memory_mib: int) -> None:
-    """Set a worker up: a memory limit, silence, and math-verify in memory."""
+    """Initialise a worker: set its memory limit, load math-verify, and discard its output."""
     import logging
     import resource
 
-    # On top of what is mapped already, which may be much where the program's main module imports torch.
+    # The limit counts from what is mapped now, which is much if the program's main module imports torch.
     limit = _mapped_bytes() + (memory_mib << 20)
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # The pool's own handler would have to wait for the end of a multiplication of gigabytes.
+    # pebble's handler is Python code, which would only run after, say, a multiplication of gigabytes has ended.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     logging.disable(logging.CRITICAL)
-    judge("1", "2")
+    compare("1", "2")
     silence = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):
         os.dup2(silence, stream)
 
 
-def judge_for(limit_s: float, predicted: str, gold: str) -> bool | None:
-    """`judge`, with the kernel ending this process after `limit_s` seconds of its CPU time.
+def compare_within(limit_s: float, predicted: str, gold: str) -> bool | None:
+    """`compare`, but the kernel kills this process after `limit_s` seconds of CPU time.
 
-    CPU time, so that a busy machine does not make answers ungradable. An unhandled signal needs no Python code to run,
-    so this ends even a power of gigabytes, and still does when the parent was killed.
+    CPU time is used so that the verdict does not depend on how busy the machine is. A signal without a handler needs no
+    Python code to run, so it also ends a single computation of gigabytes, and works after the parent was killed.
     """
     signal.setitimer(signal.ITIMER_PROF, limit_s)
-    verdict = judge(predicted, gold)
+    verdict = compare(predicted, gold)
     signal.setitimer(signal.ITIMER_PROF, 0)
     return verdict
 
 
-def judge(predicted: str, gold: str) -> bool | None:
-    """Whether two tidy answers are equal. None: the gold one is neither mathematics nor words, or memory ran out.
+def compare(predicted: str, gold: str) -> bool | None:
+    """Whether two tidy answers are equal; None if the gold one is neither mathematics nor words, or memory ran out.
 
-    There is no time limit in here. math-verify's own (SIGALRM) are switched off: they report a time-out as wrong.
+    math-verify's own time limits (SIGALRM) are switched off, because they report a time-out as wrong.
     """
     from math_verify import verify
 
@@ -65,13 +65,13 @@ def judge(predicted: str, gold: str) -> bool | None:
 
 
 def _are_tiny_and_unequal(gold: Any, predicted: Any) -> bool:
-    """math-verify rounds to six decimals, so that 1/2004! equals 1/2006! and .0000672 equals .0000668."""
+    """Whether math-verify took them for equal only because it rounds to six decimals, as 1/2004! and 1/2006!."""
     if not (getattr(gold, "is_number", False) and getattr(predicted, "is_number", False)):
         return False
     try:
         size = max(abs(gold.evalf(30)), abs(predicted.evalf(30)))
         return bool(size < 1e-3 and abs((gold - predicted).evalf(30)) > size * 1e-3)
-    except (TypeError, ValueError, ArithmeticError):  # no finite value; math-verify's word stands
+    except (TypeError, ValueError, ArithmeticError):  # no finite value
         return False
 
 
@@ -81,7 +81,7 @@ def _parse_gold(gold: str) -> list[Any]:
 
 
 def _parse(answer: str) -> list[Any]:
-    """What math-verify made of the answer, its failed parses (plain strings) left out."""
+    """math-verify's parses of the answer, without the failed ones, which are plain strings."""
     from math_verify import parse
 
     parsed = parse(rf"\boxed{{{answer}}}", _configs(), fallback_mode="no_fallback", parsing_timeout=None)
@@ -90,14 +90,14 @@ def _parse(answer: str) -> list[Any]:
 
 @functools.cache
 def _configs() -> tuple[Any, ...]:
-    """open-r1's practice: a box first, LaTeX and plain expressions after it."""
+    """As in open-r1: a box first, then LaTeX and plain expressions."""
     from math_verify import ExprExtractionConfig, LatexExtractionConfig
 
     return (LatexExtractionConfig(boxed_match_priority=0), ExprExtractionConfig())
 
 
 def _mapped_bytes() -> int:
-    """Address space in use; 0 where the system does not tell (macOS, which does not enforce the limit either)."""
+    """Address space in use; 0 if unknown (on macOS, which does not enforce the limit either)."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:

@@ -13,12 +13,10 @@ from drp.teachers.base import Revision
 from drp.teachers.checks import (
     Objection,
     SameAnswer,
-    Value,
     check_edits,
     check_form,
     check_numbers,
     check_revision,
-    find_values,
     is_slow,
     texts_written,
 )
@@ -26,6 +24,7 @@ from drp.teachers.llm.dialogue import Ask, Dialogue, TooLong
 from drp.teachers.llm.division import estimate_tokens, pack, shorten
 from drp.teachers.llm.prompts import Prompts
 from drp.teachers.llm.reply import BadReply, Draft, Part, ReplyFormat
+from drp.teachers.numbers import Value, find_values
 
 _CONTEXT = 1500
 """Characters of what came before, shown with a later part."""

@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from drp.config.sections import Config
 from drp.records import Record
 from drp.runs.jsonl import Appender, read_records
-from drp.runs.manifest import Counts, package_versions
+from drp.runs.manifest import Counts, find_package_versions
 from drp.training.examples import ExampleSelection
 
 
@@ -209,7 +209,7 @@ def summarize(
         peak_gpu_mib=result.peak_gpu_mib,
         setup=result.setup,
         fingerprint=fingerprint,
-        versions=package_versions(),
+        versions=find_package_versions(),
     )
 
 

@@ -3,11 +3,13 @@
 from dataclasses import replace
 
 import pytest
+from tokenizers import AddedToken, decoders, normalizers, pre_tokenizers
+from transformers import PreTrainedTokenizerFast, __version__
 
 from drp.config.sections import TrainSettings
-from drp.errors import DrpError
+from drp.errors import DrpError, InputError
 from drp.training.examples import Example, ExampleSelection, encode_example
-from drp.training.preflight import check_example, inspect_examples
+from drp.training.preflight import check_example, check_round_trip, inspect_examples
 from tests.training.tiny import R1_NEWER, R1_TOKENS, build_tokenizer
 
 TOKENIZER = build_tokenizer(R1_NEWER)
@@ -49,3 +51,58 @@ def test_an_opening_tag_written_twice_is_refused() -> None:
     twice = replace(GOOD, response_ids=[TOKENIZER.convert_tokens_to_ids("<think>"), *GOOD.response_ids])
     with pytest.raises(DrpError, match="2 times"):
         inspect_examples(ExampleSelection(train=[twice]), TOKENIZER, TrainSettings())
+
+
+def check(tokenizer: PreTrainedTokenizerFast, response: str, question: str = "What is 12 * 5?") -> None:
+    check_round_trip(encode_example(tokenizer, "p-1#0", question, response), tokenizer)
+
+
+def build_lossy_tokenizer() -> PreTrainedTokenizerFast:
+    """Loaded as transformers 5.6.0 and 5.7.0 load R1-Distill's: a byte-level vocabulary, in which "▁" is unknown."""
+    tokenizer = build_tokenizer(R1_NEWER)
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+    tokenizer.backend_tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    return tokenizer
+
+
+def test_a_tokenizer_that_loses_spaces_is_refused_with_the_version_and_the_text() -> None:
+    with pytest.raises(InputError, match=r"^p-1#0: .*'So 12 \* 5 is.*'So12\*5is") as caught:
+        check(build_lossy_tokenizer(), "So 12 * 5 is 60.\n</think>\n\n60", question="12*5?")
+    assert f"with transformers {__version__}" in str(caught.value)
+
+
+def test_text_lost_from_the_question_is_found_too() -> None:
+    with pytest.raises(InputError, match=r"What is 12.*Whatis12"):
+        check(build_lossy_tokenizer(), "60")
+
+
+def test_every_example_is_checked_for_lost_text() -> None:
+    tokenizer = build_lossy_tokenizer()
+    good, bad = (encode_example(tokenizer, id, "1+1?", text) for id, text in (("a", "2"), ("b", "It is 2.")))
+    with pytest.raises(InputError, match=r"^b: .*'It is 2\.'"):
+        inspect_examples(ExampleSelection(train=[good], validation=[bad]), tokenizer, TrainSettings())
+
+
+@pytest.mark.parametrize(
+    "response", ["  So  12 *\t5\r\n= 60 é ½ 🙂 \u200b.\n</think>\n\n60 ", "no tag", "x\n</think>\n\n"]
+)
+def test_a_byte_level_tokenizer_loses_no_text(response: str) -> None:
+    check(TOKENIZER, response, question=f"Is it {response}?")
+
+
+def test_unicode_normalization_counts_as_no_loss() -> None:
+    tokenizer = build_tokenizer(R1_NEWER)
+    tokenizer.backend_tokenizer.normalizer = normalizers.NFC()
+    example = encode_example(tokenizer, "p-1#0", "Cafe\u0301?", "a cafe\u0301\n</think>\n\n60")
+    assert tokenizer.decode(example.response_ids[:-1]) != example.response
+    check_round_trip(example, tokenizer)
+
+
+def test_white_space_that_an_added_token_takes_in_counts_as_no_loss() -> None:
+    tokenizer = build_tokenizer(R1_NEWER)
+    tokenizer.add_tokens([AddedToken("<step>", lstrip=True, rstrip=True, normalized=False)])
+    example = encode_example(tokenizer, "p-1#0", "1 + 1?", "one \n<step> two\n</think>\n\n2")
+    assert "one<step>two" in tokenizer.decode(example.response_ids)
+    check_round_trip(example, tokenizer)

@@ -1,4 +1,4 @@
-"""Trainings of the student in `tiny`, for the tests of what they leave."""
+"""Trainings of the student in `tiny`, and readers of the files that they write."""
 
 import json
 from pathlib import Path
@@ -12,8 +12,8 @@ from tests.training.tiny import make_config, make_record
 
 ADAPTER = "adapter/adapter_model.safetensors"
 
-# Sixty steps whose validation loss goes up and down, so that the best weights are not the last.
-RESTLESS: dict[str, Any] = {
+# Sixty steps whose validation loss goes up and down, so that the best weights are not the last ones.
+FLUCTUATING: dict[str, Any] = {
     "epochs": 12,
     "learning_rate": 5e-2,
     "schedule": "constant",
@@ -23,7 +23,7 @@ RESTLESS: dict[str, Any] = {
 
 
 class Killed(BaseException):
-    """Stands in for kill -9: nothing may catch it and tidy up."""
+    """Simulates SIGKILL: a BaseException, so that no `except Exception` catches it."""
 
 
 def prepare(folder: Path, student: Path, records: int = 40, **settings: Any) -> Config:
@@ -44,7 +44,7 @@ def read_log(folder: Path) -> list[TrainLogLine]:
 
 
 def read_course(folder: Path) -> list[dict[str, Any]]:
-    """The log without its times."""
+    """The log without its times, which differ between runs."""
     return [line.model_dump(exclude={"seconds", "tokens_per_s"}) for line in read_log(folder)]
 
 

@@ -1,4 +1,4 @@
-"""The loss is that of a reference by hand, however the examples are laid out."""
+"""The loss of padded and padding-free batches equals a plain reference implementation; the order of epochs."""
 
 import pytest
 import torch
@@ -23,25 +23,25 @@ def make_examples() -> list[Example]:
     return [encode_example(TOKENIZER, item["id"], item["question"], item["pruned_response"]) for item in records]
 
 
-def loss_by_hand(model: torch.nn.Module, example: Example) -> Tensor:
-    """-log p of every response token given all before it, one example at a time, on the model's plain logits."""
+def compute_reference_loss(model: torch.nn.Module, example: Example) -> Tensor:
+    """The summed -log p of every response token given all tokens before it, from the logits of this example alone."""
     logits = model(input_ids=torch.tensor([example.input_ids])).logits[0].double()
     log_p = logits - logits.exp().sum(dim=-1, keepdim=True).log()
     first = len(example.prompt_ids)
     return -sum((log_p[place - 1, example.input_ids[place]] for place in range(first, len(example))), torch.zeros(()))
 
 
-@pytest.mark.parametrize("layout", ["side by side", "padded"])
-def test_loss_and_gradient_equal_a_reference_by_hand(layout: str) -> None:
+@pytest.mark.parametrize("layout", ["padding-free", "padded"])
+def test_loss_and_gradient_equal_the_reference(layout: str) -> None:
     examples = make_examples()
     model = build_model(TOKENIZER)
-    expected = sum((loss_by_hand(model, example) for example in examples), torch.zeros(()))
+    expected = sum((compute_reference_loss(model, example) for example in examples), torch.zeros(()))
     expected.backward()
     gradients = {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None}
     model.zero_grad()
-    if layout == "side by side":
+    if layout == "padding-free":
         assert install_padding_free_attention(model)
-    batch = join_examples(examples) if layout == "side by side" else pad_examples(examples)
+    batch = join_examples(examples) if layout == "padding-free" else pad_examples(examples)
     loss = sum_loss(model, batch)
     loss.backward()
     n_targets = sum(len(example.response_ids) for example in examples)
@@ -52,7 +52,7 @@ def test_loss_and_gradient_equal_a_reference_by_hand(layout: str) -> None:
         torch.testing.assert_close(weight.grad, gradients[name], rtol=1e-3, atol=1e-4)
 
 
-def test_a_joined_batch_has_no_padding_and_positions_start_again() -> None:
+def test_a_joined_batch_has_no_padding_and_its_positions_restart_at_each_example() -> None:
     examples = make_examples()
     batch = join_examples(examples)
     lengths = [len(example) for example in examples]

@@ -1,4 +1,4 @@
-"""Token ids, loss masks, what is left out, what is drawn."""
+"""Token ids and loss masks of examples; which records are left out, and which are drawn."""
 
 import json
 from collections.abc import Iterator
@@ -65,7 +65,7 @@ def with_closing(tag: int) -> list[int]:
     ],
 )
 @pytest.mark.parametrize("opened", ["", "<think>\n"], ids=["response-without-tag", "response-with-tag"])
-def test_ids_and_labels_are_those_written_by_hand(
+def test_ids_and_labels_equal_a_hand_written_example(
     template: str, prompt: list[int], response: list[int], opened: str
 ) -> None:
     example = encode_example(build_tokenizer(template), "a", "1+1?", f"{opened}Hi.\n</think>\n\n2")
@@ -82,7 +82,7 @@ def test_the_thinking_that_a_template_drops_from_assistant_turns_is_trained_on(t
     assert "Hi.\n</think>\n\n2" in tokenizer.decode([label for label in example.labels if label != IGNORED])
 
 
-def test_ids_and_labels_of_the_shipped_student_are_those_written_by_hand() -> None:
+def test_ids_and_labels_of_the_shipped_student_equal_a_hand_written_example() -> None:
     tokenizer = load_tokenizer(str(REPOSITORY / "data/tiny/model"))
     example = encode_example(tokenizer, "a", "What is 1 + 1?", "1 + 1 = 2.\n</think>\n\nThe answer is 2.")
     bos, eos, user, assistant, opening, closing = 0, 1, 1020, 1021, 1022, 1023
@@ -146,7 +146,7 @@ def test_every_record_is_accounted_for() -> None:
     assert counts.read == 8 == counts.written + sum(counts.filtered.values()) + counts.failed
 
 
-def test_wrong_answers_are_used_when_the_configuration_says_so() -> None:
+def test_wrong_answers_are_used_with_only_correct_off() -> None:
     assert len(select(make_record(0, correct=False), make_record(1, correct=None), only_correct=False).train) == 2
 
 
@@ -182,7 +182,7 @@ def test_no_problem_is_both_in_training_and_in_validation() -> None:
     assert len(selection.train) == 24
 
 
-def test_a_single_problem_is_trained_on_and_not_set_aside() -> None:
+def test_a_single_problem_is_trained_on_and_not_held_out() -> None:
     assert len(select(make_record(0), validation_split=0.5).train) == 1
 
 

@@ -1,4 +1,4 @@
-"""What a training takes is estimated close to what torch then keeps."""
+"""The estimate of a training's memory is close to what torch then allocates."""
 
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ def configure(folder: Path, model: Path = TINY, **settings: Any) -> Config:
 
 
 def measure_kept(config: Config, model: Any, vocabulary: int) -> int:
-    """Bytes that autograd keeps for the backward pass, beside the weights and the logits; each storage once."""
+    """Bytes that autograd keeps for the backward pass, without weights and logits; each storage is counted once."""
     own = {part.untyped_storage().data_ptr() for part in [*model.parameters(), *model.buffers()]}
     kept: dict[int, torch.Tensor] = {}
 
@@ -44,7 +44,7 @@ def measure_kept(config: Config, model: Any, vocabulary: int) -> int:
 
 @pytest.mark.parametrize("method", ["lora", "full"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_activations_are_estimated_to_a_tenth(method: str, precision: str, tmp_path: Path) -> None:
+def test_activations_are_estimated_within_ten_percent(method: str, precision: str, tmp_path: Path) -> None:
     config = configure(tmp_path, method=method, precision=precision)
     shape = measure_shape(config)
     model = load_base(config, precision, torch.device("cpu"))
@@ -53,13 +53,17 @@ def test_activations_are_estimated_to_a_tenth(method: str, precision: str, tmp_p
     assert shape.trained == sum(part.numel() for part in student.parameters() if part.requires_grad)
     expected = measure_kept(config, student, shape.vocabulary)
     need = compute_need(shape, config.train, ExampleSelection(train=EXAMPLES))
-    copies = need.weights if method == "full" else 0  # in half precision, which autograd keeps as well
+    copies = (
+        need.weights if method == "full" else 0
+    )  # autocast's copies in half precision, which autograd keeps as well
     assert need.activations + copies == pytest.approx(expected, rel=0.1)
     assert need.logits == 4 * 160 * shape.vocabulary * 12
     assert need.n_tokens == 800
 
 
-def test_what_does_not_fit_is_said_with_what_would_take_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_training_that_does_not_fit_is_reported_with_settings_that_need_less(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("drp.training.memory.measure_free", lambda _: (2**20, "the CPU"))
     estimate = estimate_memory(configure(tmp_path, gradient_accumulation=2), ExampleSelection(train=EXAMPLES))
     assert not estimate.fits
@@ -70,7 +74,7 @@ def test_what_does_not_fit_is_said_with_what_would_take_less(tmp_path: Path, mon
     assert "WARNING" in estimate.render()
 
 
-def test_sharded_and_quantized_weights_take_their_share(tmp_path: Path) -> None:
+def test_sharded_and_quantized_weights_need_less(tmp_path: Path) -> None:
     selection = ExampleSelection(train=EXAMPLES)
 
     def weigh(**settings: Any) -> int:
@@ -82,5 +86,5 @@ def test_sharded_and_quantized_weights_take_their_share(tmp_path: Path) -> None:
     assert weigh(method="qlora") < whole / 3
 
 
-def test_the_preview_tells_the_memory(student: Path, tmp_path: Path) -> None:
+def test_the_preview_shows_the_memory(student: Path, tmp_path: Path) -> None:
     assert "memory per process: " in train.preview(prepare(tmp_path, student)).render()

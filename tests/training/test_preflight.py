@@ -1,4 +1,4 @@
-"""What would teach the student something wrong is found before training."""
+"""Examples that would train the student on something wrong are refused before training."""
 
 from dataclasses import replace
 
@@ -36,7 +36,7 @@ def test_a_good_example_passes_and_is_shown_with_its_loss_marked() -> None:
         (replace(GOOD, response_ids=[1] * 5000 + [EOS]), "more than train.cutoff_tokens 4096"),
     ],
 )
-def test_a_bad_example_is_refused_by_its_id(example: Example, message: str) -> None:
+def test_a_bad_example_is_refused_with_its_id(example: Example, message: str) -> None:
     with pytest.raises(DrpError, match=rf"p-0#0: .*{message}"):
         check_example(example, TOKENIZER, 4096)
 
@@ -100,7 +100,7 @@ def test_unicode_normalization_counts_as_no_loss() -> None:
     check_round_trip(example, tokenizer)
 
 
-def test_white_space_that_an_added_token_takes_in_counts_as_no_loss() -> None:
+def test_white_space_dropped_beside_an_added_token_counts_as_no_loss() -> None:
     tokenizer = build_tokenizer(R1_NEWER)
     tokenizer.add_tokens([AddedToken("<step>", lstrip=True, rstrip=True, normalized=False)])
     example = encode_example(tokenizer, "p-1#0", "1 + 1?", "one \n<step> two\n</think>\n\n2")

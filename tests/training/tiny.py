@@ -10,8 +10,8 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from drp.config.sections import Config
 
-# DeepSeek-R1-Distill's, in short: BOS from the template, thinking dropped from assistant turns. `{tail}` is what its
-# newer revision appends to the generation prompt.
+# DeepSeek-R1-Distill's chat template, shortened: BOS from the template, thinking dropped from assistant turns. `{tail}`
+# is what its newer revision appends to the generation prompt.
 R1 = (
     "{{{{ bos_token }}}}{{% for m in messages %}}{{% if m.role == 'user' %}}<｜User｜>{{{{ m.content }}}}{{% else %}}"
     "<｜Assistant｜>{{{{ m.content.split('</think>')[-1] }}}}{{{{ eos_token }}}}{{% endif %}}{{% endfor %}}"
@@ -19,7 +19,7 @@ R1 = (
 )
 R1_OLDER = R1.format(tail="")
 R1_NEWER = R1.format(tail="{{ '<think>\\n' }}")
-# Qwen3's, in short: no BOS, the thinking of past turns dropped, and written empty where it is switched off.
+# Qwen3's, shortened: no BOS, thinking dropped from past turns, and an empty thinking block if it is switched off.
 QWEN3 = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n"
     "{{ m.content.split('</think>')[-1].lstrip('\\n') if m.role == 'assistant' else m.content }}<|im_end|>\n"
@@ -43,7 +43,7 @@ def build_tokenizer(template: str) -> PreTrainedTokenizerFast:
     special = QWEN3_TOKENS if qwen3 else R1_TOKENS
     core.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
     core.add_tokens([AddedToken(tag, special=False, normalized=False) for tag in TAGS])
-    if not qwen3:  # as R1-Distill's: whoever tokenizes with special tokens gets a second BOS
+    if not qwen3:  # as in R1-Distill: tokenizing with special tokens adds a second BOS
         bos = R1_TOKENS[0]
         core.post_processor = processors.TemplateProcessing(
             single=f"{bos} $A", special_tokens=[(bos, core.token_to_id(bos))]
@@ -81,7 +81,7 @@ def save_student(folder: Path, template: str = R1_NEWER, dtype: torch.dtype = to
 
 
 def make_record(number: int, **changes: Any) -> dict[str, Any]:
-    """A line of pruned.jsonl, with what training reads of it."""
+    """A line of pruned.jsonl, with the fields that training reads."""
     record: dict[str, Any] = {
         "id": f"p-{number}#0",
         "problem_id": f"p-{number}",

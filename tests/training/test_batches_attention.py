@@ -1,4 +1,4 @@
-"""Examples side by side attend to themselves alone, or the model is left as it was."""
+"""Padding-free attention stays within each example, and is not installed in models where it would not."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ def test_joined_logits_equal_those_of_each_example_alone() -> None:
     torch.testing.assert_close(together, apart, rtol=1e-4, atol=1e-4)
 
 
-def test_a_sliding_window_is_kept() -> None:
+def test_a_sliding_window_is_respected() -> None:
     model = build_model(TOKENIZER)
     query, key, value = (torch.randn(1, heads, 20, 8) for heads in (4, 2, 2))
     out, _ = batches.attend_padding_free(model, query, key, value, None, sliding_window=5)
@@ -33,7 +33,7 @@ def test_a_sliding_window_is_kept() -> None:
     torch.testing.assert_close(out, expected.transpose(1, 2))
 
 
-def test_attention_that_looks_across_the_border_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attention_across_examples_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     def leak(_module: Any, query: Any, key: Any, value: Any, _mask: Any, **_: Any) -> Any:
         out = torch.nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=True)
         return out.transpose(1, 2), None
@@ -45,7 +45,7 @@ def test_attention_that_looks_across_the_border_is_not_installed(monkeypatch: py
     assert model.config._attn_implementation == before
 
 
-def test_a_recurrent_model_is_left_as_it_was() -> None:
+def test_a_recurrent_model_is_refused() -> None:
     torch.manual_seed(0)
     model = MambaForCausalLM(MambaConfig(vocab_size=64, hidden_size=16, num_hidden_layers=1, state_size=4))
     assert not batches.install_padding_free_attention(model)  # type: ignore[arg-type]

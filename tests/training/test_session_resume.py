@@ -1,4 +1,4 @@
-"""A killed or interrupted training goes on to the same adapter, bit by bit, with a continuous log."""
+"""A training that is killed or interrupted resumes to the same adapter, bit by bit, with a continuous log."""
 
 import json
 import os
@@ -13,8 +13,8 @@ import pytest
 from drp.config.sections import Config
 from drp.training.summary import TrainLogLine, TrainSummary
 from drp.training.trainer import ResponseTrainer
-from tests.training.nursery import Nursery
-from tests.training.runs import RESTLESS, Killed, prepare, read_adapter, read_course, run
+from tests.training.forks import TrainingForks
+from tests.training.runs import FLUCTUATING, Killed, prepare, read_adapter, read_course, run
 
 
 def count_steps(folder: Path) -> int:
@@ -23,7 +23,7 @@ def count_steps(folder: Path) -> int:
 
 
 def kill_after(pid: int, folder: Path, steps: int) -> None:
-    """kill -9 at a random instant after so many steps."""
+    """Send SIGKILL at a random moment after so many steps."""
     deadline = time.monotonic() + 60
     while count_steps(folder) < steps and time.monotonic() < deadline:
         time.sleep(0.001)
@@ -31,21 +31,21 @@ def kill_after(pid: int, folder: Path, steps: int) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
-def test_a_training_killed_three_times_ends_as_one_that_never_was(student: Path, tmp_path: Path) -> None:
+def test_a_training_killed_three_times_equals_an_uninterrupted_one(student: Path, tmp_path: Path) -> None:
     whole, again = tmp_path / "whole", tmp_path / "again"
-    expected = run(prepare(whole, student, **RESTLESS))
-    config = prepare(again, student, **RESTLESS)
-    with Nursery() as nursery:
+    expected = run(prepare(whole, student, **FLUCTUATING))
+    config = prepare(again, student, **FLUCTUATING)
+    with TrainingForks() as forks:
         for _ in range(2):
             steps = count_steps(again) + random.randint(8, 15)
-            kill_after(nursery.start(config), again, steps)
-            assert nursery.wait() == signal.SIGKILL
-            assert steps <= count_steps(again) < expected.steps, "the kill came in mid-run"
-        nursery.start(config, die_in_checkpoint=56)
-        assert nursery.wait() == signal.SIGKILL
-    torn = again / "train/checkpoints/checkpoint-56"
-    assert (torn / "optimizer.pt").exists()
-    assert not (torn / "trainer_state.json").exists()
+            kill_after(forks.start(config), again, steps)
+            assert forks.wait() == signal.SIGKILL
+            assert steps <= count_steps(again) < expected.steps, "the kill came in the middle of the run"
+        forks.start(config, die_in_checkpoint=56)
+        assert forks.wait() == signal.SIGKILL
+    incomplete = again / "train/checkpoints/checkpoint-56"
+    assert (incomplete / "optimizer.pt").exists()
+    assert not (incomplete / "trainer_state.json").exists()
     summary = run(config)
     assert summary.kept_step == expected.kept_step < expected.steps
     assert read_course(again) == read_course(whole)
@@ -54,7 +54,7 @@ def test_a_training_killed_three_times_ends_as_one_that_never_was(student: Path,
 
 
 @pytest.mark.parametrize("step", [1, 5, 8])
-def test_a_killed_run_goes_on_to_the_same_adapter_with_a_continuous_log(
+def test_a_killed_run_resumes_to_the_same_adapter_with_a_continuous_log(
     finished: tuple[Config, TrainSummary], student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
     config = prepare(tmp_path, student)
@@ -75,7 +75,7 @@ def test_a_killed_run_goes_on_to_the_same_adapter_with_a_continuous_log(
     assert summary.response_tokens == finished[1].response_tokens
 
 
-def test_a_run_killed_while_the_merged_model_is_written_only_writes_it_again(
+def test_a_run_killed_while_it_writes_the_merged_model_only_repeats_that(
     finished: tuple[Config, TrainSummary], student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = prepare(tmp_path, student)
@@ -92,7 +92,7 @@ def test_a_run_killed_while_the_merged_model_is_written_only_writes_it_again(
     assert read_adapter(tmp_path) == read_adapter(finished[0].run_dir)
 
 
-def test_a_torn_checkpoint_is_not_used(
+def test_an_incomplete_checkpoint_is_not_used(
     finished: tuple[Config, TrainSummary], student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = prepare(tmp_path, student)

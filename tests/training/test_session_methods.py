@@ -1,4 +1,4 @@
-"""What is trained beside a plain adapter: all weights, or an adapter on a student in 4 bits."""
+"""The methods beside plain LoRA: full training, and an adapter on a student in 4 bits (QLoRA)."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,7 +12,7 @@ from drp.stages.evaluate import list_models
 from tests.training.runs import prepare, run
 
 
-def test_full_training_leaves_a_trained_model_in_its_own_type_and_no_adapter(student: Path, tmp_path: Path) -> None:
+def test_full_training_writes_a_model_in_its_stored_type_and_no_adapter(student: Path, tmp_path: Path) -> None:
     config = prepare(tmp_path, student, method="full", learning_rate=2e-3, gradient_checkpointing=True)
     summary = run(config)
     assert summary.validation_loss is not None
@@ -28,7 +28,7 @@ def test_full_training_leaves_a_trained_model_in_its_own_type_and_no_adapter(stu
     assert AutoTokenizer.from_pretrained(tmp_path / "train/merged").chat_template
 
 
-def test_all_weights_train_in_float32_where_half_precision_computes(student: Path, tmp_path: Path) -> None:
+def test_full_training_keeps_float32_weights_when_it_computes_in_half_precision(student: Path, tmp_path: Path) -> None:
     losses = []
     for precision in ("fp32", "bf16"):
         config = prepare(
@@ -38,18 +38,18 @@ def test_all_weights_train_in_float32_where_half_precision_computes(student: Pat
     assert losses[0] == pytest.approx(losses[1], rel=2e-3)
 
 
-def test_what_is_not_installed_is_named_with_its_command(
+def test_a_missing_extra_is_named_with_its_pip_command(
     student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("drp.training.student.find_spec", lambda _: None)
-    with pytest.raises(MissingExtra, match=r"pip install 'drp\[qlora\]'"):
+    with pytest.raises(MissingExtra, match=r"pip install 'drp-reasoning\[qlora\]'"):
         run(prepare(tmp_path, student, method="qlora"))
-    with pytest.raises(MissingExtra, match=r"pip install 'drp\[liger\]'"):
+    with pytest.raises(MissingExtra, match=r"pip install 'drp-reasoning\[liger\]'"):
         run(prepare(tmp_path, student, liger=True))
     assert not (tmp_path / "train").exists()
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU runs them")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="only without a GPU")
 def test_ligers_kernels_are_refused_without_a_gpu(
     student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -59,7 +59,7 @@ def test_ligers_kernels_are_refused_without_a_gpu(
 
 
 @pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="needs the extra qlora")
-def test_an_adapter_is_trained_on_four_bits_and_merged_onto_the_students_own_weights(tmp_path: Path) -> None:
+def test_an_adapter_trained_on_four_bits_is_merged_into_the_stored_weights(tmp_path: Path) -> None:
     from peft import PeftModel
 
     student = Path(__file__).parents[2] / "data/tiny/model"
@@ -74,5 +74,5 @@ def test_an_adapter_is_trained_on_four_bits_and_merged_onto_the_students_own_wei
         plain = base(input_ids=ids).logits
         adapted = PeftModel.from_pretrained(base, str(tmp_path / "train/adapter"))(input_ids=ids).logits
         logits = merged.float()(input_ids=ids).logits
-    # The merged weights are rounded to bfloat16, 8 bits.
+    # The merged weights are rounded to bfloat16, 8 significant bits.
     assert (logits - adapted).abs().mean() < 0.1 * (adapted - plain).abs().mean()

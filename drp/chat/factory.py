@@ -1,23 +1,24 @@
-"""Open the chat client that the settings ask for."""
+"""From the settings of a teacher to a chat client, with its key from the environment."""
 
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from drp.chat.client import Backoff, PayingClient
-from drp.chat.limits import Price, find_price
-from drp.chat.store import Ledger, ReplyStore, StoredClient
-from drp.chat.wire import Key, Wire
+from drp.chat.client import DirectClient, StoredClient
+from drp.chat.limits import RetryPolicy
+from drp.chat.prices import Price, find_price
+from drp.chat.store import ReplyStore
+from drp.chat.wire import ApiKey, Wire
 from drp.config.sections import TeacherSettings
 from drp.errors import ConfigError, UserError
 from drp.runs.progress import say
 
 if TYPE_CHECKING:
     from drp.chat.batch.client import BatchClient
-    from drp.chat.batch.courier import Courier
+    from drp.chat.batch.uploader import BatchUploader
 
-_VARIABLES = {"openai": ["OPENAI_API_KEY"], "gemini": ["GEMINI_API_KEY", "GOOGLE_API_KEY"]}
+_KEY_VARIABLES = {"openai": ["OPENAI_API_KEY"], "gemini": ["GEMINI_API_KEY", "GOOGLE_API_KEY"]}
 
 
 def open_client(
@@ -25,37 +26,68 @@ def open_client(
     store: ReplyStore,
     *,
     environ: Mapping[str, str] = os.environ,
-    backoff: Backoff | None = None,
-) -> "PayingClient | BatchClient":
-    """The client for `settings.provider` and `settings.mode`. The store is closed with it, or where it fails.
+    retry: RetryPolicy | None = None,
+) -> "DirectClient | BatchClient":
+    """Open the client for `settings.provider` and `settings.mode`. It closes `store`, as does an error here.
 
-    Raises UserError for a missing key, for a cost cap on a model whose price nobody knows, and for direct calls beside
-    batches of the same stage.
+    Raises UserError for a missing key, for a cost cap on a model whose price is unknown, and for mode `direct` while
+    requests of the same stage are in batches.
     """
     if settings.mode == "batch":
         from drp.chat.batch.client import BatchClient
 
-        return BatchClient(settings, open_courier(settings, store, environ=environ, backoff=backoff))
-    with _closing_on_error(store.open()):
+        return BatchClient(settings, open_uploader(settings, store, environ=environ, retry=retry))
+    with _closing_on_error(store):
+        store.open()
         _refuse_beside_batches(settings, store)
         key, price = _prepare(settings, environ)
-        return PayingClient(settings, _open_wire(settings, key), store, price, backoff=backoff)
+        wire = _open_wire(settings, key)
+        return DirectClient(settings, wire=wire, store=store, price=price, retry=retry or RetryPolicy())
 
 
-def open_courier(
+def open_uploader(
     settings: TeacherSettings,
     store: ReplyStore,
     *,
     environ: Mapping[str, str] = os.environ,
-    backoff: Backoff | None = None,
-) -> "Courier":
-    """What takes the batches of `store`'s run directory to the provider and back. Raises as `open_client` does."""
-    from drp.chat.batch.courier import Courier
+    retry: RetryPolicy | None = None,
+) -> "BatchUploader":
+    """Open the access to the batches of a run directory. It closes `store`, as does an error here.
+
+    Raises UserError for a missing key, and for a cost cap on a model whose price is unknown.
+    """
+    from drp.chat.batch.uploader import BatchUploader
     from drp.chat.openai import OpenAIWire
 
-    with _closing_on_error(store.open()):
+    with _closing_on_error(store):
+        store.open()
         key, price = _prepare(settings, environ)
-        return Courier(settings, OpenAIWire(settings, key), key, Ledger(settings, store, price), backoff or Backoff())
+        wire = OpenAIWire(settings, key)
+        return BatchUploader(settings, wire=wire, key=key, store=store, price=price, retry=retry or RetryPolicy())
+
+
+def open_stored(settings: TeacherSettings, store: ReplyStore) -> StoredClient:
+    """Open a client for the replies that `open_client` has paid for; it needs no key and closes `store`."""
+    return StoredClient(settings, store=store.open(), address=find_address(settings))
+
+
+def find_address(settings: TeacherSettings) -> str:
+    """Where requests go; part of the hash by which a stored reply is found."""
+    return _open_wire(settings, ApiKey("", "")).address
+
+
+def find_key(settings: TeacherSettings, environ: Mapping[str, str]) -> ApiKey:
+    """The key from the environment; empty if there is none and the server is another one (`teacher.base_url`)."""
+    names = [settings.api_key_env] if settings.api_key_env else _KEY_VARIABLES[settings.provider]
+    for name in names:
+        value = environ.get(name, "").strip()
+        if value and not (value.isascii() and value.isprintable()):
+            raise UserError(f"{name} contains characters that no key has: set it again, without quotes or line breaks.")
+        if value:
+            return ApiKey(value, name)
+    if settings.base_url and not settings.api_key_env:
+        return ApiKey("", names[0])
+    raise UserError(f"No key for the provider `{settings.provider}`: export {' or '.join(names)}.")
 
 
 @contextmanager
@@ -68,57 +100,33 @@ def _closing_on_error(store: ReplyStore) -> Iterator[None]:
 
 
 def _refuse_beside_batches(settings: TeacherSettings, store: ReplyStore) -> None:
-    """What a batch is working on would be paid for a second time by a direct call."""
+    """Raise UserError if requests of this stage and model are in batches: direct calls would pay for them again."""
     from drp.chat.batch.journal import read_batches
 
-    own = (store.stage, settings.model)
-    found = read_batches(store.path.with_name("batches.jsonl"))
-    n = sum(batch.n_requests for batch in found if batch.is_under_way and (batch.stage, batch.model) == own)
+    batches = read_batches(store.path.with_name("batches.jsonl"))
+    own = [batch for batch in batches if (batch.stage, batch.model) == (store.stage, settings.model)]
+    n = sum(batch.n_requests for batch in own if batch.is_under_way)
     if n:
         raise UserError(
-            f"{n} requests of this stage are on their way in batches, and direct calls would pay for them again: set "
-            f"{settings.place}.mode to `batch`, or end them with `drp batches CONFIG --cancel`."
+            f"{n} requests of this stage are in batches at the provider, and direct calls would pay for them again: "
+            f"set {settings.place}.mode to `batch`, or cancel them with `drp batches CONFIG --cancel`."
         )
 
 
-def _prepare(settings: TeacherSettings, environ: Mapping[str, str]) -> tuple[Key, Price | None]:
+def _prepare(settings: TeacherSettings, environ: Mapping[str, str]) -> tuple[ApiKey, Price | None]:
+    """The key and the price, after checks that need no request."""
     if settings.base_url and not settings.base_url.startswith(("http://", "https://")):
         raise ConfigError(f"{settings.place}.base_url: expected http://... or https://..., got `{settings.base_url}`")
-    key = find_key(settings, environ)
-    price = find_price(settings)
+    key, price, place = find_key(settings, environ), find_price(settings), settings.place
     if price is None:
-        said, place = f"the price of `{settings.model}` is unknown", settings.place
+        unknown = f"the price of `{settings.model}` is unknown"
         if settings.max_cost_usd is not None:
-            raise UserError(f"{said}, so {place}.max_cost_usd cannot hold: set {place}.prices (input, output).")
-        say(f"{said}: dollars are not counted; set {place}.prices to count them")
+            raise UserError(f"{unknown}, so {place}.max_cost_usd has no effect: set {place}.prices (input, output).")
+        say(f"{unknown}, so dollars are not counted; set {place}.prices to count them")
     return key, price
 
 
-def open_stored(settings: TeacherSettings, store: ReplyStore) -> StoredClient:
-    """A client for the replies that `open_client` has paid for: it needs no key, and asks nobody."""
-    return StoredClient(settings, store.open(), find_address(settings))
-
-
-def find_address(settings: TeacherSettings) -> str:
-    """Where requests go, which is a part of what a stored reply is found by."""
-    return _open_wire(settings, Key("", "")).address
-
-
-def find_key(settings: TeacherSettings, environ: Mapping[str, str]) -> Key:
-    """The key from the environment. A server of one's own (`teacher.base_url`) needs none."""
-    names = [settings.api_key_env] if settings.api_key_env else _VARIABLES[settings.provider]
-    for name in names:
-        value = environ.get(name, "").strip()
-        if value and not (value.isascii() and value.isprintable()):
-            raise UserError(f"{name} holds characters that no key has: set it again, without quotes or line breaks.")
-        if value:
-            return Key(value, name)
-    if settings.base_url and not settings.api_key_env:
-        return Key("", names[0])
-    raise UserError(f"No key for the provider `{settings.provider}`: export {' or '.join(names)}.")
-
-
-def _open_wire(settings: TeacherSettings, key: Key) -> Wire:
+def _open_wire(settings: TeacherSettings, key: ApiKey) -> Wire:
     if settings.provider == "gemini":
         from drp.chat.gemini import GeminiWire
 

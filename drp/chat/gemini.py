@@ -1,16 +1,25 @@
-"""Gemini through google-generativeai: the only file that knows that SDK, which is at the end of its life.
+"""Gemini through google-generativeai. The SDK is end-of-life, so no other file uses it.
 
-Its REST transport is synchronous, so each call has a thread of a pool as large as the concurrency. Its asynchronous
-client speaks gRPC only, which few proxies let through.
+Its REST transport is synchronous, so calls run in a thread pool as large as `teacher.concurrency`. Its asynchronous
+client has gRPC only, which many proxies block.
 """
 
 import asyncio
 import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NoReturn
+from typing import Any
 
-from drp.chat.wire import Answer, FinishReason, Key, Message, TransientError, count_roughly, find_text, raise_for_status
+from drp.chat.wire import (
+    ApiKey,
+    FinishReason,
+    Message,
+    TransientError,
+    WireReply,
+    clean_text,
+    estimate_tokens,
+    explain_status,
+)
 from drp.config.sections import TeacherSettings
 
 _ADDRESS = "https://generativelanguage.googleapis.com"
@@ -21,16 +30,16 @@ _FILTERED = {"SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", 
 class GeminiWire:
     """One model behind POST {base_url}/v1beta/models/MODEL:generateContent."""
 
-    def __init__(self, settings: TeacherSettings, key: Key) -> None:
+    def __init__(self, settings: TeacherSettings, key: ApiKey) -> None:
         self.address = (settings.base_url or _ADDRESS).rstrip("/")
         self._settings, self._key = settings, key
         self._threads = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="gemini")
         self._service = _open_service(self.address, key, settings.concurrency)
 
-    async def send(self, messages: Sequence[Message]) -> Answer:
+    async def send(self, messages: Sequence[Message]) -> WireReply:
         timeout_s = self._settings.timeout_s
         try:
-            # The socket's timeout ends the thread; this one also ends a reply that trickles.
+            # The socket's timeout restarts with every byte; this one also ends a reply that arrives too slowly.
             async with asyncio.timeout(timeout_s + 1):
                 return await asyncio.get_running_loop().run_in_executor(self._threads, self._send, messages)
         except TimeoutError:
@@ -43,7 +52,7 @@ class GeminiWire:
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._service.transport.close()
 
-    def _send(self, messages: Sequence[Message]) -> Answer:
+    def _send(self, messages: Sequence[Message]) -> WireReply:
         import requests.exceptions
         from google.api_core.exceptions import GoogleAPICallError
         from google.auth.exceptions import TransportError
@@ -57,21 +66,17 @@ class GeminiWire:
         except (requests.exceptions.RequestException, TransportError) as error:
             raise TransientError("connection", self.scrub(f"{self.address}: {error}")) from None
         except (ParseError, ValueError):
-            raise TransientError("unreadable reply", "a body that is not whole JSON") from None
+            raise TransientError("unreadable reply", "a body that is not complete JSON") from None
         except GoogleAPICallError as error:
-            refusal = error
-            reply = None
-        if reply is None:
-            # Outside the block above: what is raised there would drag the SDK's own text along, the key in it.
-            self._refuse(refusal)
-        return read_answer(reply, messages)
+            raise self._explain(error) from None  # the SDK's own message may contain the key
+        return read_reply(reply, messages)
 
     def _write(self, messages: Sequence[Message]) -> Any:
         from google.generativeai import protos
 
-        system = [protos.Part(text=find_text(message.content)) for message in messages if message.role == "system"]
+        system = [protos.Part(text=clean_text(message.content)) for message in messages if message.role == "system"]
         turns = [
-            protos.Content(role=_ROLES[message.role], parts=[protos.Part(text=find_text(message.content))])
+            protos.Content(role=_ROLES[message.role], parts=[protos.Part(text=clean_text(message.content))])
             for message in messages
             if message.role != "system"
         ]
@@ -84,19 +89,18 @@ class GeminiWire:
             ),
         )
 
-    def _refuse(self, error: Any) -> NoReturn:
+    def _explain(self, error: Any) -> Exception:
         response = error.response
         headers: Mapping[str, str] = response.headers if response is not None else {}
         body = response.content if response is not None else str(error)
-        raise_for_status(
-            int(error.code or 500), body, headers, model=self._settings.model or "", address=self.address, key=self._key
-        )
+        status = int(error.code or 500)
+        return explain_status(status, body, headers, settings=self._settings, address=self.address, key=self._key)
 
 
-def _open_service(address: str, key: Key, n_connections: int) -> Any:
-    """The SDK's own service client, without `genai.configure`, which is global to the process."""
+def _open_service(address: str, key: ApiKey, n_connections: int) -> Any:
+    """The SDK's service client, made without `genai.configure`, which would set the key for the whole process."""
     with warnings.catch_warnings():
-        # The package says at each import that its time is over; whoever runs `drp` can do nothing about that.
+        # Each import warns that the package is end-of-life, about which a user of `drp` can do nothing.
         warnings.simplefilter("ignore", FutureWarning)
         import google.generativeai  # noqa: F401
         from google.ai.generativelanguage import GenerativeServiceClient
@@ -104,27 +108,27 @@ def _open_service(address: str, key: Key, n_connections: int) -> Any:
 
     options = {"api_key": key.value or "none", "api_endpoint": address}
     service = GenerativeServiceClient(transport="rest", client_options=options)
-    # requests keeps ten connections by default and throws the others away after each call.
+    # By default, requests keeps ten connections and closes the others after each call.
     adapter = HTTPAdapter(pool_connections=1, pool_maxsize=n_connections)
     service.transport._session.mount(f"{address}/", adapter)
     return service
 
 
-def read_answer(reply: Any, messages: Sequence[Message]) -> Answer:
-    """A GenerateContentResponse as an Answer; a blocked prompt and an empty list of candidates are `filtered`."""
+def read_reply(reply: Any, messages: Sequence[Message]) -> WireReply:
+    """Read a GenerateContentResponse. A blocked prompt and an empty list of candidates are `filtered`."""
     usage = reply.usage_metadata
-    n_input = usage.prompt_token_count or count_roughly(messages, 4)
-    # A thinking model's thoughts are paid as output, and counted only in the total.
+    n_input = usage.prompt_token_count or estimate_tokens(messages, 4)
+    # A thinking model's thoughts are paid as output but counted in the total only.
     n_output = max(usage.candidates_token_count, usage.total_token_count - usage.prompt_token_count)
     if not reply.candidates:
         reason = reply.prompt_feedback.block_reason.name if reply.prompt_feedback else "no candidates"
-        return Answer(f"blocked: {reason}", "filtered", n_input, n_output)
+        return WireReply(f"blocked: {reason}", "filtered", n_input, n_output)
     candidate = reply.candidates[0]
-    text = find_text("".join(part.text for part in candidate.content.parts))
+    text = clean_text("".join(part.text for part in candidate.content.parts))
     finish = _read_finish(candidate.finish_reason.name)
     if finish == "stop" and not text.strip():
-        return Answer(text, "empty", n_input, n_output, raw=type(reply).to_json(reply, indent=None))
-    return Answer(text, finish, n_input, n_output)
+        return WireReply(text, "empty", n_input, n_output, raw=type(reply).to_json(reply, indent=None))
+    return WireReply(text, finish, n_input, n_output)
 
 
 def _read_finish(name: str) -> FinishReason:

@@ -1,8 +1,11 @@
-"""OpenAI's chat completions, and every server that speaks like them (`teacher.base_url`).
+"""OpenAI's chat completions, at OpenAI and at every server with the same API (`teacher.base_url`).
 
-The SDK says where requests go and with which headers. The bytes themselves go over one aiohttp session: the SDK's own
-request path takes 1.2 ms of CPU a call against 0.2 ms, and at 400 calls in flight that decides the rate
-(scripts/bench/teacher.py measures both).
+The SDK gives the address and the headers. The requests themselves go over one aiohttp session: the SDK's own request
+path takes 1.2 ms of CPU a call against 0.2 ms, which limits the rate at 400 calls in flight (scripts/bench/teacher.py
+measures both).
+
+Replies are read from plain JSON and not through the SDK's types: other servers send content in parts, counts that are
+no numbers, or choices without a message, and none of these may lose a reply that is paid for.
 """
 
 import json
@@ -14,14 +17,14 @@ from urllib.request import getproxies, proxy_bypass
 from pydantic_core import to_json
 
 from drp.chat.wire import (
-    Answer,
+    ApiKey,
     FinishReason,
-    Key,
     Message,
     TransientError,
-    count_roughly,
-    find_text,
-    raise_for_status,
+    WireReply,
+    clean_text,
+    estimate_tokens,
+    explain_status,
     read_error,
 )
 from drp.config.sections import TeacherSettings
@@ -38,10 +41,10 @@ _CONNECT_TIMEOUT_S = 30.0
 class OpenAIWire:
     """One model behind POST {base_url}/chat/completions."""
 
-    def __init__(self, settings: TeacherSettings, key: Key) -> None:
+    def __init__(self, settings: TeacherSettings, key: ApiKey) -> None:
         import openai
 
-        # Never asked for anything; with the environment's proxies it would not even open where one speaks SOCKS.
+        # The SDK sends no request here. With the environment's proxies its client would not open if one speaks SOCKS.
         http = openai.DefaultAsyncHttpxClient(trust_env=False)
         sdk = openai.AsyncOpenAI(api_key=key.value or "none", base_url=settings.base_url, http_client=http)
         self.address = str(sdk.base_url).rstrip("/")
@@ -51,11 +54,11 @@ class OpenAIWire:
             self._headers["Authorization"] = f"Bearer {key.value}"
         self._settings, self._key = settings, key
         self._session: aiohttp.ClientSession | None = None
-        # Servers other than OpenAI's do not all know the name that its newer models demand.
-        own = (urlsplit(self.address).hostname or "").endswith("api.openai.com")
-        self._limit_name = "max_completion_tokens" if own else "max_tokens"
+        # OpenAI's newer models require `max_completion_tokens`; not every other server knows it.
+        is_openai = (urlsplit(self.address).hostname or "").endswith("api.openai.com")
+        self._limit_name = "max_completion_tokens" if is_openai else "max_tokens"
 
-    async def send(self, messages: Sequence[Message]) -> Answer:
+    async def send(self, messages: Sequence[Message]) -> WireReply:
         import aiohttp
 
         self._session = self._session or self._connect()
@@ -73,17 +76,20 @@ class OpenAIWire:
         """A request's body."""
         body = {
             "model": self._settings.model,
-            "messages": [{"role": message.role, "content": find_text(message.content)} for message in messages],
+            "messages": [{"role": message.role, "content": clean_text(message.content)} for message in messages],
             "temperature": self._settings.temperature,
             self._limit_name: self._settings.max_output_tokens,
         }
         return to_json(body)
 
-    def read(self, status: int, body: bytes, headers: Mapping[str, str], messages: Sequence[Message]) -> Answer:
-        """What a response says. Raises as `send` does."""
-        if status >= 400:
-            return self._refuse(status, body, headers)
-        return read_answer(body, headers, messages)
+    def read(self, status: int, body: bytes, headers: Mapping[str, str], messages: Sequence[Message]) -> WireReply:
+        """Read a response. messages: of the request, for a server that counts no tokens. Raises as `send` does."""
+        if status < 400:
+            return read_reply(body, headers, messages)
+        codes, message = read_error(body)
+        if status == 400 and codes & _FILTER_CODES:
+            return WireReply(clean_text(self.scrub(message)), "filtered", 0, 0, headers)
+        raise explain_status(status, body, headers, settings=self._settings, address=self.address, key=self._key)
 
     def scrub(self, text: str) -> str:
         return self._key.scrub(text)
@@ -99,21 +105,13 @@ class OpenAIWire:
         scheme, proxy = urlsplit(self.address).scheme, _find_proxy(self.address)
         timeout = aiohttp.ClientTimeout(total=self._settings.timeout_s, sock_connect=_CONNECT_TIMEOUT_S)
         ssl = httpx2.create_ssl_context() if scheme == "https" else True
-        # The client's window limits the calls in flight, the connector need not.
+        # No limit here: `drp.chat.limits` bounds the calls in flight.
         connector = aiohttp.TCPConnector(limit=0, ssl=ssl, keepalive_timeout=60)
         return aiohttp.ClientSession(connector=connector, headers=self._headers, timeout=timeout, proxy=proxy)
 
-    def _refuse(self, status: int, body: bytes, headers: Mapping[str, str]) -> Answer:
-        """An error status: the filter's verdict on the prompt is an answer, all else is raised."""
-        codes, message = read_error(body)
-        if status != 400 or not codes & _FILTER_CODES:
-            model = self._settings.model or ""
-            raise_for_status(status, body, headers, model=model, address=self.address, key=self._key)
-        return Answer(find_text(self.scrub(message)), "filtered", 0, 0, headers)
-
 
 def _find_proxy(address: str) -> str | None:
-    """The environment's proxy for this address. Raises UserError where it is of a kind that aiohttp does not speak."""
+    """The environment's proxy for this address, or None. Raises UserError for a proxy that aiohttp cannot use."""
     parts, proxies = urlsplit(address), getproxies()
     proxy = proxies.get(parts.scheme) or proxies.get("all")
     if not proxy or proxy_bypass(parts.hostname or ""):
@@ -121,29 +119,29 @@ def _find_proxy(address: str) -> str | None:
     proxy = proxy if "://" in proxy else f"http://{proxy}"
     if not proxy.startswith(("http://", "https://")):
         name, kind = f"{parts.scheme.upper()}_PROXY or ALL_PROXY", urlsplit(proxy).scheme
-        raise UserError(f"{name} names a {kind} proxy, and only HTTP ones can be used; see also NO_PROXY.")
+        raise UserError(f"{name} is a {kind} proxy; only HTTP proxies can be used. NO_PROXY lists exceptions.")
     return proxy
 
 
-def read_answer(body: bytes, headers: Mapping[str, str], messages: Sequence[Message]) -> Answer:
-    """A chat completion as an Answer. Raises TransientError where the body is not whole JSON."""
+def read_reply(body: bytes, headers: Mapping[str, str], messages: Sequence[Message]) -> WireReply:
+    """Read a chat completion. Raises TransientError if the body is not complete JSON."""
     try:
         reply = json.loads(body)
     except ValueError:
-        raise TransientError("unreadable reply", f"{len(body)} bytes that are not whole JSON", headers) from None
+        raise TransientError("unreadable reply", f"{len(body)} bytes that are not complete JSON", headers) from None
     choice = _find_choice(reply)
-    text, refusal = _read_content(choice["message"].get("content")), find_text(choice["message"].get("refusal"))
+    text, refusal = _read_content(choice["message"].get("content")), clean_text(choice["message"].get("refusal"))
     finish = _FINISHES.get(str(choice.get("finish_reason")), "stop")
     if refusal and not text.strip():
         text, finish = refusal, "filtered"
     usage = reply.get("usage") if isinstance(reply, dict) else None
     counts = usage if isinstance(usage, dict) else {}
-    # A server that counts nothing is counted for, so that limits hold; roughly is better than not at all.
-    n_input = _read_count(counts.get("prompt_tokens")) or count_roughly(messages, 4)
+    # Estimated if the server sends no counts, so that rate limits and the cost cap still work.
+    n_input = _read_count(counts.get("prompt_tokens")) or estimate_tokens(messages, 4)
     n_output = _read_count(counts.get("completion_tokens")) or len(text) // 4
     if finish == "stop" and not text.strip():
-        return Answer(text, "empty", n_input, n_output, headers, raw=find_text(body.decode("utf-8", "replace")))
-    return Answer(text, finish, n_input, n_output, headers)
+        return WireReply(text, "empty", n_input, n_output, headers, raw=clean_text(body.decode("utf-8", "replace")))
+    return WireReply(text, finish, n_input, n_output, headers)
 
 
 def _find_choice(reply: Any) -> dict[str, Any]:
@@ -155,12 +153,12 @@ def _find_choice(reply: Any) -> dict[str, Any]:
 
 
 def _read_content(content: Any) -> str:
-    """Text, or the text among the parts that some servers send in its place."""
+    """The text, or the text of the parts that some servers send instead."""
     if not isinstance(content, list):
-        return find_text(content)
-    return "".join(find_text(part.get("text")) for part in content if isinstance(part, dict))
+        return clean_text(content)
+    return "".join(clean_text(part.get("text")) for part in content if isinstance(part, dict))
 
 
 def _read_count(count: Any) -> int:
-    """Tokens; 0 where it is no number, so that a strange count never costs the reply that it came with."""
+    """Tokens; 0 if the count is not a sensible number."""
     return int(count) if isinstance(count, int | float) and 0 < count < 1e9 else 0

@@ -1,11 +1,14 @@
-"""One try at a provider: what comes back, what may go wrong, and what that means for the run.
+"""The types of a chat request and its reply, the protocols `ChatClient` and `Wire`, and what an HTTP error means.
 
-    200, whole            Answer
-    429, 5xx, timeouts    TransientError: worth another try
-    401, 402, 403, 404    UserError: no request can succeed
-    other 4xx             RecordError: this request can't succeed
+A `ChatClient` is what a teacher asks. It retries, keeps to rate limits and to the cost cap, and stores replies. A
+`Wire` sends one request to one provider, once:
 
-Whatever a message quotes from a provider has been through `Key.scrub` first.
+    200 and complete      WireReply
+    429, 5xx, timeouts    TransientError: the request may be sent again
+    401, 402, 403, 404    UserError: no request of this run can succeed
+    other 4xx             RecordError: this request cannot succeed
+
+A message quotes a provider only after `ApiKey.scrub` has removed the key.
 """
 
 import json
@@ -15,12 +18,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Literal, NoReturn, Protocol
+from typing import Any, Literal, Protocol
 
-from drp.errors import RecordError, UserError
+from drp.config.sections import TeacherSettings
+from drp.errors import DrpError, RecordError, UserError
 from drp.records import Usage
 
 FinishReason = Literal["stop", "length", "filtered"]
+Cause = Literal["rate limit", "server error", "timeout", "connection", "unreadable reply", "empty reply"]
+
+NO_HEADERS: Mapping[str, str] = {}
+_TRANSIENT_STATUSES = (408, 409, 425, 429)
 
 
 @dataclass(frozen=True)
@@ -31,11 +39,11 @@ class Message:
 
 @dataclass(frozen=True)
 class Reply:
-    """A provider's answer.
+    """A provider's reply to a request.
 
-    finish_reason: `stop`; `length` where the output limit cut it; `filtered` where the provider refused or withheld it.
-    usage: what this reply cost when it was paid for, in this call or in an earlier run: a record says the same however
-        often its run was interrupted. What a process itself paid is the client's to tell.
+    finish_reason: `stop`; `length` if the output limit cut it; `filtered` if the provider refused or withheld it.
+    usage: what the reply cost when it was paid for, in this run or an earlier one, so that a record has the same usage
+        however often its run was interrupted. What a stage has paid is `ReplyStore.paid`.
     """
 
     text: str
@@ -44,33 +52,30 @@ class Reply:
 
 
 class ChatClient(Protocol):
-    """A model at a provider. Retries, rate limits, the store of raw replies and the cost cap are its business."""
+    """A model at a provider."""
 
     model: str
 
     async def complete(self, messages: Sequence[Message]) -> Reply:
-        """Ask once. Raises RecordError where the provider gave no usable reply within the allowed tries, and
-        UserError where no request can succeed (bad key, unknown model, cost cap reached)."""
+        """Return the reply to one request.
+
+        Raises RecordError if the provider gave no usable reply within the allowed retries, and UserError if no request
+        can succeed (invalid key, unknown model, cost cap reached).
+        """
         ...
 
     async def close(self) -> None:
-        """Give back connections and files."""
+        """Close connections and files."""
         ...
 
 
-Cause = Literal["rate limit", "server error", "timeout", "connection", "unreadable reply", "empty reply"]
-
-NO_HEADERS: Mapping[str, str] = {}
-_TRANSIENT = (408, 409, 425, 429)
-
-
 @dataclass(frozen=True)
-class Answer:
-    """A whole reply of the provider.
+class WireReply:
+    """A complete reply of a provider, before it is stored.
 
-    finish: as in Reply, or `empty`: paid for, but nothing in it; asked again.
-    headers: the response's, with what they say about rate limits.
-    raw: the body, where it had no text that could be found.
+    finish: as in Reply, or `empty` if the reply has no text: it is paid for, and the request is sent again.
+    headers: of the response, with the provider's rate limits.
+    raw: the body, if no text was found in it.
     """
 
     text: str
@@ -82,7 +87,7 @@ class Answer:
 
 
 class TransientError(Exception):
-    """A try that failed and may succeed later. retry_after_s: what the provider asks to wait; None: it did not say."""
+    """A request failed and may succeed later. retry_after_s: seconds the provider asks to wait; None if it did not."""
 
     def __init__(
         self, cause: Cause, message: str, headers: Mapping[str, str] = NO_HEADERS, retry_after_s: float | None = None
@@ -92,13 +97,13 @@ class TransientError(Exception):
 
 
 class Wire(Protocol):
-    """The way to one model of one provider. Knows no retries, limits or money."""
+    """Sends requests to one model of one provider; without retries, rate limits or a cost cap."""
 
     address: str
     """Where requests go."""
 
-    async def send(self, messages: Sequence[Message]) -> Answer:
-        """Ask once. Raises TransientError, RecordError or UserError as the module says."""
+    async def send(self, messages: Sequence[Message]) -> WireReply:
+        """Send a request once. Raises TransientError, RecordError or UserError as the module's docstring says."""
         ...
 
     def scrub(self, text: str) -> str:
@@ -109,51 +114,60 @@ class Wire(Protocol):
 
 
 @dataclass(frozen=True)
-class Key:
-    """The user's key: value (empty: none needed) and the environment variable that it came from."""
+class ApiKey:
+    """The user's key: its value, empty if none is needed, and the environment variable it was read from."""
 
     value: str = field(repr=False)
     variable: str
 
     def scrub(self, text: str) -> str:
+        """The text with the key replaced by asterisks."""
         # A short placeholder such as EMPTY is no secret, and replacing it would garble the text.
         return text.replace(self.value, "***") if len(self.value) >= 8 else text
 
 
-def find_text(value: Any) -> str:
-    """A reply's text as UTF-8 can hold it: half of a broken emoji becomes "?", in memory as on disk."""
+def clean_text(value: Any) -> str:
+    """A reply's text as UTF-8 can encode it: a lone surrogate becomes "?". Returns "" for anything but a string."""
     text = value if isinstance(value, str) else ""
     return text.encode("utf-8", "replace").decode()
 
 
-def count_roughly(messages: Sequence[Message], bytes_per_token: int) -> int:
-    """Input tokens from the UTF-8 length: 4 bytes a token is usual, 3 is on the safe side in any language."""
+def estimate_tokens(messages: Sequence[Message], bytes_per_token: int) -> int:
+    """Input tokens estimated from the UTF-8 length: 4 bytes a token is usual, 3 is an upper bound in most languages."""
     return sum(len(message.content.encode("utf-8", "replace")) // bytes_per_token + 4 for message in messages)
 
 
-def raise_for_status(
-    status: int, body: bytes | str, headers: Mapping[str, str], *, model: str, address: str, key: Key
-) -> NoReturn:
-    """Raise what a response with an HTTP error status means."""
+def explain_status(
+    status: int,
+    body: bytes | str,
+    headers: Mapping[str, str],
+    *,
+    settings: TeacherSettings,
+    address: str,
+    key: ApiKey,
+) -> TransientError | DrpError:
+    """The error that a response with an HTTP error status stands for; the caller raises it."""
     codes, message = read_error(body)
-    said = key.scrub(f"{address} answered {status}: {message}")
+    answer, place = key.scrub(f"{address} answered {status}: {message}"), settings.place
     if status in (401, 403) or codes & {"invalid_api_key", "API_KEY_INVALID"}:
-        raise UserError(f"{said}\nThe provider does not accept the key in {key.variable}: put a valid one there.")
+        return UserError(f"{answer}\nThe provider does not accept the key in {key.variable}: set a valid one.")
     if status == 404 or "model_not_found" in codes:
-        raise UserError(f"{said}\nIs teacher.model `{model}` a model there, and teacher.base_url the right address?")
+        return UserError(f"{answer}\nCheck {place}.model `{settings.model}` and {place}.base_url.")
     if status == 402 or "insufficient_quota" in codes:
-        raise UserError(f"{said}\nThe account has no credit left. All replies are kept: add credit and run this again.")
+        return UserError(
+            f"{answer}\nThe account has no credit left. All replies are kept: add credit and run this again."
+        )
     if codes & {"unsupported_parameter", "unsupported_value"}:
-        raise UserError(f"{said}\nChange that value of the config's `teacher` section.")
-    if status in _TRANSIENT or status >= 500:
+        return UserError(f"{answer}\nChange that value in the config's section `{place}`.")
+    if status in _TRANSIENT_STATUSES or status >= 500:
         wait_s = read_retry_after(headers)
         wait_s = read_retry_delay(body) if wait_s is None else wait_s
-        raise TransientError("rate limit" if status == 429 else "server error", said, headers, wait_s)
-    raise RecordError(said, reason="request refused")
+        return TransientError("rate limit" if status == 429 else "server error", answer, headers, wait_s)
+    return RecordError(answer, reason="request refused")
 
 
 def read_error(body: bytes | str) -> tuple[set[str], str]:
-    """The codes that the provider's error names, and its text in one line."""
+    """The error codes in a response's body, and its message in one line of at most 500 characters."""
     text = body if isinstance(body, str) else body.decode("utf-8", "replace")
     error = _find_error(text)
     found = [error.get("code"), error.get("type"), error.get("status")]
@@ -162,15 +176,31 @@ def read_error(body: bytes | str) -> tuple[set[str], str]:
     return {code for code in found if isinstance(code, str)}, " ".join(str(message).split())[:500]
 
 
+def read_retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
+    """Seconds to wait by `retry-after-ms` or `Retry-After` (seconds or an HTTP date); None if neither is readable."""
+    milliseconds, after = headers.get("retry-after-ms"), headers.get("Retry-After") or headers.get("retry-after")
+    for text, unit_s in ((milliseconds, 0.001), (after, 1.0)):
+        number = _read_number(text or "")
+        if number is not None:
+            return max(0.0, number * unit_s)
+    try:
+        date = parsedate_to_datetime(after or "")
+    except ValueError:
+        return None
+    # RFC 9110's dates are in GMT; one without a zone is read as GMT too.
+    aware = date if date.tzinfo else date.replace(tzinfo=UTC)
+    return max(0.0, (aware - (now or datetime.now(UTC))).total_seconds())
+
+
 def read_retry_delay(body: bytes | str) -> float | None:
-    """Google's own Retry-After, in seconds: `retryDelay` among the error's details."""
+    """Seconds to wait by Google's `retryDelay`, which is in the error's details; None if there is none."""
     text = body if isinstance(body, str) else body.decode("utf-8", "replace")
     delays = (read_duration(str(detail.get("retryDelay"))) for detail in _find_details(_find_error(text)))
     return next((delay for delay in delays if delay is not None), None)
 
 
 def _find_error(text: str) -> dict[str, Any]:
-    """`{"error": ...}`, or the same in a list, as Gemini's endpoint for OpenAI's clients has it; else nothing."""
+    """The error in `{"error": ...}`, which Gemini's endpoint for OpenAI's clients sends inside a list; else {}."""
     try:
         reply = json.loads(text)
         error = (reply[0] if isinstance(reply, list) else reply)["error"]
@@ -184,24 +214,8 @@ def _find_details(error: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [detail for detail in details if isinstance(detail, dict)] if isinstance(details, list) else []
 
 
-def read_retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
-    """Seconds to wait by `retry-after-ms` or `Retry-After` (seconds or an HTTP date); None where they say nothing."""
-    milliseconds, after = headers.get("retry-after-ms"), headers.get("Retry-After") or headers.get("retry-after")
-    for text, unit_s in ((milliseconds, 0.001), (after, 1.0)):
-        number = _read_number(text or "")
-        if number is not None:
-            return max(0.0, number * unit_s)
-    try:
-        date = parsedate_to_datetime(after or "")
-    except ValueError:
-        return None
-    # RFC 9110's dates are in GMT; one that names no zone is read so as well.
-    aware = date if date.tzinfo else date.replace(tzinfo=UTC)
-    return max(0.0, (aware - (now or datetime.now(UTC))).total_seconds())
-
-
 def read_duration(text: str) -> float | None:
-    """Seconds of "6m0s", "1h2m", "17ms", "1.5s" or "20"; None where it is something else."""
+    """Seconds of "6m0s", "1h2m", "17ms", "1.5s" or "20"; None for anything else."""
     number = _read_number(text)
     if number is not None:
         return number
@@ -217,7 +231,3 @@ def _read_number(text: str) -> float | None:
     except ValueError:
         return None
     return number if math.isfinite(number) else None
-
-
-# FOLDED DOC of chat.base:
-# What a chat client does, whichever provider is behind it: messages in, one reply out.

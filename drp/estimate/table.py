@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from drp.chat.limits import Price
-from drp.report.tables import Cell, Row, Table, number, write_text
+from drp.chat.prices import Price
+from drp.report.tables import Cell, Table, TableRow, number, write_text
 from drp.runs.progress import write_dollars
 from drp.teachers.llm.dialogue import Ask
 from drp.teachers.llm.division import foresee_tokens
@@ -73,7 +73,7 @@ _COLUMNS = ["Stage", "Records", "Calls", "Input tokens", "Output tokens", "Dolla
 
 
 def write_estimate(lines: Sequence[Line], title: str, assumptions: Sequence[str]) -> str:
-    rows = [Row([Cell(text) for text in _write_line(line)]) for line in [*lines, _add_up(lines)]]
+    rows = [TableRow([Cell(text) for text in _write_line(line)]) for line in [*lines, _add_up(lines)]]
     notes = [f"{line.stage}: {note}" for line in lines for note in line.notes]
     return write_text(Table("estimate", title, _COLUMNS, rows)) + "".join(
         f"\n- {note}" for note in [*notes, *assumptions]

@@ -11,13 +11,13 @@ from typing import TypeVar
 
 from drp.chat.batch.journal import read_batches
 from drp.chat.factory import find_address
-from drp.chat.limits import find_price
-from drp.chat.store import identify_request
+from drp.chat.prices import find_price
+from drp.chat.store import StoredReply, hash_request
 from drp.chat.wire import Message, Reply
 from drp.config.sections import Config
 from drp.estimate.table import Bill, Line, allow_for_reasks
 from drp.records import Decomposition, Trace, Usage
-from drp.runs.jsonl import scan
+from drp.runs.jsonl import read_records
 from drp.runs.progress import write_dollars
 from drp.runs.rundir import RunDir
 from drp.teachers.llm.dialogue import Ask
@@ -53,15 +53,15 @@ class Stored:
         self._settings = config.teacher
         self._keys: set[str] = set()
         self.spent_usd = 0.0
-        for item in scan(RunDir(config.run_dir).replies):
-            self.spent_usd += item["usage"]["cost_usd"] or 0.0
-            if item["finish_reason"] != "empty":
-                self._keys.add(item["id"])
+        for reply in read_records(RunDir(config.run_dir).replies, StoredReply, "raise"):
+            self.spent_usd += reply.usage.cost_usd or 0.0
+            if reply.finish_reason != "empty":
+                self._keys.add(reply.id)
 
     def has(self, ask: Ask) -> bool:
         if not self._keys:
             return False
-        return identify_request(self._settings, self._address, [Message("user", ask.prompt)]) in self._keys
+        return hash_request(self._settings, self._address, [Message("user", ask.prompt)]) in self._keys
 
     @cached_property
     def _address(self) -> str:

@@ -22,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from drp.chat.limits import find_price
+from drp.chat.prices import find_price
 from drp.chat.wire import Message, Reply
 from drp.config.sections import GradingSettings, TeacherSettings
 from drp.errors import RecordError

@@ -11,6 +11,7 @@ from drp.chat.batch.journal import Journal
 from drp.chat.limits import CostCapReached
 from drp.chat.store import hash_request
 from drp.chat.wire import Message, Reply
+from drp.config.sections import BatchSettings, TeacherSettings
 from drp.errors import RecordError, UserError
 from tests.chat.batches import ANSWERS, QUESTIONS, ask_in_batches, read_journal, texts
 from tests.chat.conftest import PRICES, ask, echo, open_teacher
@@ -88,7 +89,7 @@ def test_a_spoilt_journal_names_its_line(path: Path) -> None:
         ask_in_batches(server, path, ["a"])
         journal = path.with_name("batches.jsonl")
         journal.write_text('{"id": 3}\n' + journal.read_text())
-        with pytest.raises(UserError, match=r"batches\.jsonl:1: not a line about a batch"):
+        with pytest.raises(UserError, match=r"batches\.jsonl:1: field `id`.*; put back the line"):
             ask_in_batches(server, path, ["b"])
 
 
@@ -113,14 +114,12 @@ def test_what_is_under_way_is_told_when_a_run_ends_early(path: Path, capsys: pyt
         await client.close()  # type: ignore[attr-defined]
 
     with LoopbackServer(echo, plans=[BatchPlan(n_looks=10**6)]) as server:
-        from drp.config.sections import BatchSettings
-
         batch = BatchSettings(quiet_s=0.05, poll_s=0.02)
         asyncio.run(interrupt(lambda: open_teacher(server, path, mode="batch", batch=batch)))
         said = capsys.readouterr().err
-        assert "1 batch goes on at the provider, with 1 requests" in said
+        assert "1 batch continues at the provider, with 1 requests" in said
         assert "drp batches CONFIG --cancel" in said
         [batch] = read_journal(path)
-        settings = ("teacher-1", [Message("user", "a")], 0.0, 4096)
-        assert batch.keys == [hash_request(server.openai_url, *settings)]
+        settings = TeacherSettings(provider="openai", model="teacher-1", temperature=0.0, max_output_tokens=4096)
+        assert batch.keys == [hash_request(settings, server.openai_url, [Message("user", "a")])]
         assert json.loads(path.with_name("batches.jsonl").read_text().splitlines()[0])["keys"] == batch.keys

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from drp.chat.client import Backoff
+from drp.chat.limits import RetryPolicy
 from drp.chat.wire import Reply
 from tests.chat.batches import ask_in_batches, read_journal
 from tests.chat.conftest import QUICK, echo, read_store
@@ -41,8 +41,8 @@ def kill_while_it_hangs(server: LoopbackServer, path: Path) -> None:
     assert server.n_hanging == 1
 
 
-def check_all_answered_once(server: LoopbackServer, path: Path, backoff: Backoff = QUICK) -> None:
-    outcomes = ask_in_batches(server, path, QUESTIONS, batch=HALF, backoff=backoff)
+def check_all_answered_once(server: LoopbackServer, path: Path, retry: RetryPolicy = QUICK) -> None:
+    outcomes = ask_in_batches(server, path, QUESTIONS, batch=HALF, retry=retry)
     assert [outcome.text for outcome in outcomes if isinstance(outcome, Reply)] == [f"you said {q}" for q in QUESTIONS]
     assert set(server.batches.sent.values()) == {1}, "a request was created twice at the provider"
     assert server.n_completed == len(QUESTIONS)
@@ -86,7 +86,7 @@ def test_a_kill_between_a_slow_creation_and_its_listing_is_waited_out(path: Path
     with LoopbackServer(echo, plans=[BatchPlan(), BatchPlan(after_create=faults.HANG)]) as server:
         kill_while_it_hangs(server, path)
         server.batches.n_unlisted = 1
-        check_all_answered_once(server, path, Backoff(doubt_s=4))
+        check_all_answered_once(server, path, RetryPolicy(listing_s=4))
 
 
 def test_a_rerun_with_other_questions_leaves_the_batches_of_the_first_alone_and_stores_them(path: Path) -> None:

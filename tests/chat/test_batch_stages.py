@@ -91,7 +91,7 @@ def test_ctrl_c_leaves_the_batches_running_and_the_rerun_waits_for_them(
     with LoopbackServer(competent.answer, plans=[plan]) as server:
         ended = interrupt_decompose(config, server, teacher_at(server))
         assert ended.returncode == 130, ended.stderr
-        assert "1 batch goes on at the provider, with 12 requests" in ended.stderr
+        assert "1 batch continues at the provider, with 12 requests" in ended.stderr
         assert "drp batches CONFIG --cancel" in ended.stderr
         assert ended.stderr.count("batch_0: in_progress") == 1, "a line a change, not a line a look"
         listed = drp("batches", config, "--set", teacher_at(server))
@@ -111,7 +111,7 @@ def test_direct_calls_do_not_pay_for_what_a_batch_is_working_on(drp: Callable[..
         interrupt_decompose(config, server, teacher_at(server))
         ended = drp("decompose", config, "--set", teacher_at(server, "direct"))
         assert ended.status == 2
-        assert "12 requests of this stage are on their way in batches" in ended.err
+        assert "12 requests of this stage are in batches at the provider" in ended.err
         assert not server.requests
         estimated = drp("estimate", config, "--set", teacher_at(server))
         assert "12 of the calls are on their way in batches" in estimated.out
@@ -125,7 +125,7 @@ def test_batches_of_the_judge_are_followed_with_its_own_settings(drp: Callable[.
         interrupt_decompose(config, server, teacher_at(server))
         refused = drp("batches", config, "--cancel")
         assert refused.status == 2
-        assert "batches of judge-1 are under way, and the configuration's teacher is `rules`" in refused.err
+        assert "judge-1 has open batches, but the configuration's teacher is `rules`" in refused.err
         assert "cancelled" in drp("batches", config, "--cancel", "--set", f"judge.{teacher_at(server)}").out
 
 

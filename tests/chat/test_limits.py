@@ -175,7 +175,7 @@ def test_a_long_wait_is_told(capsys: pytest.CaptureFixture[str]) -> None:
         limits = make_limits(clock)
         limits.cool_down(seconds)
         start_all(limits, clock, 3)
-        assert capsys.readouterr().err.count(f"wait {seconds} s") == n_told
+        assert capsys.readouterr().err.count(f"waiting {seconds} s") == n_told
 
 
 @pytest.mark.parametrize("way", ["retry_after", "retry_after_ms", "retry_delay"])

@@ -5,17 +5,17 @@ from typing import Any
 
 import pytest
 
-from drp.chat.openai import OpenAIWire, read_answer
-from drp.chat.wire import Answer, Key, Message
+from drp.chat.openai import OpenAIWire, read_reply
+from drp.chat.wire import ApiKey, Message, WireReply
 from drp.config.sections import TeacherSettings
 from drp.errors import UserError
 from tests.chat.conftest import ask_one
 from tests.loopback import LoopbackServer
 
 
-def read(choice: Any, usage: Any = None) -> Answer:
+def read(choice: Any, usage: Any = None) -> WireReply:
     body = json.dumps({"choices": [choice], "usage": usage}).encode()
-    return read_answer(body, {}, [Message("user", "x" * 40)])
+    return read_reply(body, {}, [Message("user", "x" * 40)])
 
 
 def test_content_in_parts_is_joined() -> None:
@@ -64,4 +64,4 @@ def test_servers_of_ones_own_are_reached_past_the_proxy(monkeypatch: pytest.Monk
     monkeypatch.setenv("no_proxy", "127.0.0.1,.inside")
     assert _find_proxy("https://api.openai.com/v1") == "http://proxy:3128"
     assert _find_proxy("https://box.inside/v1") is None
-    assert OpenAIWire(TeacherSettings(provider="openai", model="m"), Key("", "")).address.startswith("https://")
+    assert OpenAIWire(TeacherSettings(provider="openai", model="m"), ApiKey("", "")).address.startswith("https://")

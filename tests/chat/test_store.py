@@ -1,4 +1,4 @@
-"""The store of replies: found again, whole lines only, one writer, money counted."""
+"""The store of replies: found again, complete lines only, one writer, and what each stage paid."""
 
 import json
 from pathlib import Path
@@ -7,8 +7,10 @@ import pytest
 
 from drp.chat.store import ReplyStore, StoredReply, hash_request
 from drp.chat.wire import Message
+from drp.config.sections import TeacherSettings
 from drp.errors import InputError
 from drp.records import Usage
+from tests.chat.conftest import read_store
 
 
 def reply_to(question: str, text: str = "42", cost_usd: float | None = 0.5, finish: str = "stop") -> StoredReply:
@@ -19,7 +21,7 @@ def reply_to(question: str, text: str = "42", cost_usd: float | None = 0.5, fini
 
 
 def hash_of(question: str) -> str:
-    return hash_request("http://x", "m", [Message("user", question)], 0.0, 100)
+    return hash_request(TeacherSettings(provider="openai", model="m"), "http://x", [Message("user", question)])
 
 
 def test_a_reply_is_found_at_once_and_after_reopening(path: Path) -> None:
@@ -31,7 +33,7 @@ def test_a_reply_is_found_at_once_and_after_reopening(path: Path) -> None:
     with ReplyStore(path) as store:
         assert [store.find(reply.id) for reply in replies] == replies
         assert store.find(hash_of("never asked")) is None
-        assert len(store) == 50
+    assert len(read_store(path)) == 50
 
 
 @pytest.mark.parametrize("n_lost", [1, 5, 100])
@@ -52,7 +54,7 @@ def test_a_spoilt_line_is_named(path: Path) -> None:
     with ReplyStore(path) as store:
         store.append(reply_to("a"))
     path.write_text('{"id": 3}\n' + path.read_text())
-    with pytest.raises(InputError, match=r"replies\.jsonl:1: not a stored reply"):
+    with pytest.raises(InputError, match=r"replies\.jsonl:1: field `id`.*; delete this line"):
         ReplyStore(path).open()
 
 
@@ -99,15 +101,49 @@ def test_a_read_only_folder_is_a_clear_message(tmp_path: Path) -> None:
 
 def test_every_part_of_a_request_is_in_its_hash() -> None:
     ask, tell = Message("user", "ab"), Message("system", "ab")
+    settings = TeacherSettings(provider="openai", model="m", temperature=0.0, max_output_tokens=1)
     requests = [
-        ("http://x", "m", [ask], 0.0, 1),
-        ("http://y", "m", [ask], 0.0, 1),
-        ("http://x", "n", [ask], 0.0, 1),
-        ("http://x", "m", [tell], 0.0, 1),
-        ("http://x", "m", [ask, ask], 0.0, 1),
-        ("http://x", "m", [Message("user", "a"), Message("user", "b")], 0.0, 1),
-        ("http://x", "m", [Message("user", "ab\ud83d")], 0.0, 1),
-        ("http://x", "m", [ask], 0.5, 1),
-        ("http://x", "m", [ask], 0.0, 2),
+        (settings, "http://x", [ask]),
+        (settings, "http://y", [ask]),
+        (settings.model_copy(update={"model": "n"}), "http://x", [ask]),
+        (settings, "http://x", [tell]),
+        (settings, "http://x", [ask, ask]),
+        (settings, "http://x", [Message("user", "a"), Message("user", "b")]),
+        (settings, "http://x", [Message("user", "ab\ud83d")]),
+        (settings.model_copy(update={"temperature": 0.5}), "http://x", [ask]),
+        (settings.model_copy(update={"max_output_tokens": 2}), "http://x", [ask]),
     ]
     assert len({hash_request(*request) for request in requests}) == len(requests)
+
+
+def test_a_hash_is_the_same_as_in_the_stores_of_earlier_versions() -> None:
+    assert hash_of("q") == "4ef4b4f8aab917009d176f97b4fc0944e04baa8311b26991daa92de9c5da36eb"
+
+
+def test_an_id_that_is_no_hash_names_its_line(path: Path) -> None:
+    line = reply_to("a").model_copy(update={"id": "x"}).model_dump_json()
+    path.write_text(line + "\n")
+    with pytest.raises(InputError, match=r"replies\.jsonl:1: field `id`"):
+        ReplyStore(path).open()
+
+
+def test_each_stage_pays_for_its_own(path: Path) -> None:
+    def keep(stage: str, name: str, cost_usd: float | None) -> None:
+        usage = Usage(calls=1, input_tokens=10, output_tokens=5, cost_usd=cost_usd)
+        with ReplyStore(path, stage) as store:
+            store.append(
+                StoredReply(id=name * 64, provider="p", model="m", text="x", finish_reason="stop", usage=usage, time="")
+            )
+
+    keep("decompose", "a", 0.5)
+    keep("prune", "b", 0.25)
+    keep("decompose", "c", 0.125)
+    assert [reply["stage"] for reply in read_store(path)] == ["decompose", "prune", "decompose"]
+    with ReplyStore(path, "decompose") as store:
+        assert store.paid == Usage(calls=2, input_tokens=20, output_tokens=10, cost_usd=0.625)
+        assert store.spent_usd == 0.875
+    keep("prune", "d", None)
+    with ReplyStore(path, "prune") as store:
+        assert (store.paid.calls, store.paid.cost_usd) == (2, None)
+    with ReplyStore(path, "judge") as store:
+        assert store.paid == Usage(cost_usd=0.0)

@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 import pytest
 
 from drp.chat.wire import (
-    Key,
+    ApiKey,
     Message,
-    count_roughly,
-    find_text,
+    clean_text,
+    estimate_tokens,
     read_duration,
     read_error,
     read_retry_after,
@@ -90,16 +90,16 @@ def test_googles_own_retry_after_is_read(details: str, seconds: float | None) ->
 
 
 def test_a_key_is_scrubbed_and_never_shown() -> None:
-    key = Key("sk-0123456789", "OPENAI_API_KEY")
+    key = ApiKey("sk-0123456789", "OPENAI_API_KEY")
     assert key.scrub("bad key sk-0123456789!") == "bad key ***!"
     assert "0123456789" not in repr(key)
-    assert Key("x", "K").scrub("extra") == "extra"
+    assert ApiKey("x", "K").scrub("extra") == "extra"
 
 
 def test_half_an_emoji_does_not_spoil_a_reply() -> None:
-    assert find_text("ok \ud83d") == "ok ?"
-    assert find_text(None) == ""
+    assert clean_text("ok \ud83d") == "ok ?"
+    assert clean_text(None) == ""
 
 
 def test_tokens_of_other_scripts_are_not_underestimated() -> None:
-    assert count_roughly([Message("user", "数" * 100)], 3) >= 100
+    assert estimate_tokens([Message("user", "数" * 100)], 3) >= 100

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from drp.chat.client import Backoff
+from drp.chat.limits import RetryPolicy
 from drp.chat.store import hash_request
 from drp.chat.wire import Message
 from drp.config.sections import Config
@@ -29,8 +29,8 @@ Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class QuickBackoff(Backoff):
-    """In the place of the stages' own: hundredths of a second between tries."""
+class QuickRetries(RetryPolicy):
+    """In place of the stages' own: hundredths of a second between attempts."""
 
     first_s: float = 0.01
     longest_s: float = 0.05
@@ -85,10 +85,10 @@ def run_both(config: Config) -> dict[str, Counts]:
 
 
 def work(verb: str, path: Path) -> None:
-    """One stage in a process of its own, with the tests' short waits between tries."""
-    import drp.chat.client
+    """One stage in a process of its own, with the tests' short waits between attempts."""
+    import drp.chat.factory
 
-    drp.chat.client.Backoff = QuickBackoff  # type: ignore[misc]
+    drp.chat.factory.RetryPolicy = QuickRetries  # type: ignore[misc]
     config = Config.model_validate_json(path.read_text())
     try:
         VERBS[verb].run(config)
@@ -174,7 +174,5 @@ def is_empty(request: Request) -> bool:
 
 def hash_of(request: Request, config: Config) -> str:
     """The id that a request's reply has in the store."""
-    address = str(config.teacher.base_url)
     messages = [Message(role, text) for role, text in request.question.messages]  # type: ignore[arg-type]
-    teacher = config.teacher
-    return hash_request(address, str(teacher.model), messages, teacher.temperature, teacher.max_output_tokens)
+    return hash_request(config.teacher, str(config.teacher.base_url), messages)

@@ -31,7 +31,7 @@ ROUTES = [("openai", "text"), ("gemini", "spans"), ("openai", "spans"), ("gemini
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("drp.chat.client.Backoff", teaching.QuickBackoff)
+    monkeypatch.setattr("drp.chat.factory.RetryPolicy", teaching.QuickRetries)
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,8 @@
-"""OpenAI's Batch API behind a ChatClient: files of requests go out, replies come back within a day at half the price.
+"""`teacher.mode: batch`: requests go to OpenAI's Batch API in files, and replies come within a day at half the price.
 
-files      requests as a provider wants them in a file
-provider   one call each: upload, create, find, retrieve, cancel, download
-rows       what comes back for each request
-journal    batches.jsonl: what was sent, and how far it is
-courier    a batch's way there and back, each step in the journal, so that a kill at any instant loses nothing
-queue      requests that wait for the next file
-client     the ChatClient
+client     BatchClient: the ChatClient; collects requests into files and waits for their replies
+uploader   sends files as batches and fetches results, each step in the journal
+provider   the provider's endpoints and file formats
+journal    batches.jsonl: which batches were sent, and the status of each
 overview   `drp batches`
 """

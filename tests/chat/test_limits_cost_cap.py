@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from drp.chat.limits import Budget, CostCapReached
-from drp.chat.wire import Reply
+from drp.chat.limits import CostCap, CostCapReached
+from drp.chat.prices import find_price
+from drp.chat.store import ReplyStore, StoredReply
+from drp.chat.wire import Reply, WireReply
+from drp.config.sections import TeacherSettings
 from tests.chat.conftest import PRICES, ask, open_teacher
 from tests.loopback import LoopbackServer
 
@@ -46,10 +49,15 @@ def test_replies_whose_price_was_unknown_count_once_it_is_known(path: Path) -> N
     assert any(isinstance(result, CostCapReached) for result in results)
 
 
-def test_the_message_says_what_to_do() -> None:
+def test_the_message_says_what_to_do(path: Path) -> None:
+    settings = TeacherSettings(provider="openai", model="m", prices=PRICES, max_cost_usd=1)
+    price = find_price(settings)
+
     async def run() -> None:
-        async with Budget(1.0, 0.99).reserve(0.02):
-            pass
+        with ReplyStore(path) as store:
+            store.append(StoredReply.of("a" * 64, WireReply("42", "stop", 0, 99_000), settings, price))
+            async with CostCap(settings, store, price).reserve(0.02):
+                pass
 
     with pytest.raises(CostCapReached, match=r"teacher\.max_cost_usd is 1; \$0\.9900 is spent"):
         asyncio.run(run())

@@ -17,8 +17,8 @@ IN_FLIGHT = 5
 PROGRAM = """
 import sys
 from pathlib import Path
-from tests.chat import test_kill
-test_kill.work(int(sys.argv[1]), Path(sys.argv[2]))
+from tests.chat import test_client_kill
+test_client_kill.work(int(sys.argv[1]), Path(sys.argv[2]))
 """
 
 

@@ -1,4 +1,4 @@
-"""Stored replies, counted for the stage that paid for them, and found again without a key or a network."""
+"""Stored replies are found again without a key or a network."""
 
 import asyncio
 from pathlib import Path
@@ -6,12 +6,11 @@ from pathlib import Path
 import pytest
 
 from drp.chat.factory import open_stored
-from drp.chat.store import ReplyStore, StoredReply
+from drp.chat.store import ReplyStore
 from drp.chat.wire import Message, Reply
 from drp.config.sections import TeacherSettings
 from drp.errors import RecordError
-from drp.records import Usage
-from tests.chat.conftest import PRICES, ask, echo, open_teacher, read_store
+from tests.chat.conftest import PRICES, ask, echo, open_teacher
 from tests.loopback import LoopbackServer
 
 
@@ -47,25 +46,3 @@ def test_a_missing_reply_fails_its_record_and_asks_nobody(path: Path, provider: 
             look_up(settings_for(server, provider), path, "and then?")
         assert server.requests == []
     assert failed.value.reason == "no stored reply"
-
-
-def test_each_stage_pays_for_its_own(path: Path) -> None:
-    def keep(stage: str, name: str, cost_usd: float | None) -> None:
-        usage = Usage(calls=1, input_tokens=10, output_tokens=5, cost_usd=cost_usd)
-        with ReplyStore(path, stage) as store:
-            store.append(
-                StoredReply(id=name * 64, provider="p", model="m", text="x", finish_reason="stop", usage=usage, time="")
-            )
-
-    keep("decompose", "a", 0.5)
-    keep("prune", "b", 0.25)
-    keep("decompose", "c", 0.125)
-    assert [reply["stage"] for reply in read_store(path)] == ["decompose", "prune", "decompose"]
-    with ReplyStore(path, "decompose") as store:
-        assert store.paid == Usage(calls=2, input_tokens=20, output_tokens=10, cost_usd=0.625)
-        assert store.spent_usd == 0.875
-    keep("prune", "d", None)
-    with ReplyStore(path, "prune") as store:
-        assert (store.paid.calls, store.paid.cost_usd) == (2, None)
-    with ReplyStore(path, "judge") as store:
-        assert store.paid == Usage(cost_usd=0.0)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from drp.records import Action, Edit, Step
-from drp.teachers.checks import Objection, excerpt
+from drp.teachers.checks import Violation, excerpt
 
 
 class BadReply(Exception):
@@ -27,7 +27,7 @@ class BadReply(Exception):
     def __init__(self, *problems: str, reason: str = "unreadable reply") -> None:
         super().__init__("; ".join(problems))
         self.problems = problems
-        self.reason = problems[0].reason if isinstance(problems[0], Objection) else reason
+        self.reason = problems[0].reason if isinstance(problems[0], Violation) else reason
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,14 @@ from drp.records import Decomposition
 from drp.runs.concurrency import call
 from drp.teachers.base import Revision
 from drp.teachers.checks import (
-    Objection,
     SameAnswer,
+    Violation,
     check_edits,
     check_form,
     check_numbers,
     check_revision,
     is_slow,
-    texts_written,
+    new_texts,
 )
 from drp.teachers.llm.dialogue import Ask, Dialogue, TooLong
 from drp.teachers.llm.division import estimate_tokens, pack, shorten
@@ -96,11 +96,11 @@ class Reviser:
         steps = self._source.steps
         return Part(steps[indexes[0] : indexes[-1] + 1], indexes[0], is_last=indexes[-1] == len(steps) - 1)
 
-    def _check(self, part: Part, drafts: Sequence[Draft]) -> list[Objection]:
+    def _check(self, part: Part, drafts: Sequence[Draft]) -> list[Violation]:
         problems = check_edits(part.steps, drafts[-1].edits, part.first)
         return problems or (self._check_whole(drafts) if part.is_last else self._check_part(part, drafts[-1]))
 
-    def _check_whole(self, drafts: Sequence[Draft]) -> list[Objection]:
+    def _check_whole(self, drafts: Sequence[Draft]) -> list[Violation]:
         revision = self._join(drafts)
         if revision.keeps_all(self._source):
             return []  # the stage leaves it out
@@ -113,13 +113,13 @@ class Reviser:
             same_answer=self._same_answer,
         )
 
-    def _check_part(self, part: Part, draft: Draft) -> list[Objection]:
+    def _check_part(self, part: Part, draft: Draft) -> list[Violation]:
         """What can be known before the other parts are."""
         original = "".join(step.text for step in part.steps)
         problems = check_form(draft.thinking, original)
-        problems += check_numbers("\n".join([draft.thinking, *texts_written(draft.edits)]), self._known)
+        problems += check_numbers("\n".join([draft.thinking, *new_texts(draft.edits)]), self._known)
         if self._count(draft.thinking.strip()) > self._count(original):
-            problems.append(Objection("these steps became longer than they were", "not shorter"))
+            problems.append(Violation("these steps became longer than they were", "not shorter"))
         return problems
 
     @cached_property

@@ -1,184 +1,324 @@
-"""Runs side by side: their models, problem by problem, what each teacher did, what each cost, and what differs between
-their configurations.
+"""Several runs side by side: their models, paired tests, the paper's ablations, seeds combined, costs and settings.
 
-What a run was is read off its manifests' fingerprints, so that it holds for any run directory, whoever made it.
+Students, teachers and seeds are taken from the fingerprints in the runs' manifests, so that any run directory will do.
+For a single run there are only the ablations, of the models that it evaluated.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import chain
 from statistics import fmean
 from typing import NamedTuple
 
 from drp.config.sections import ReportSettings
-from drp.evaluation.outcomes import Outcome, apply_policy
-from drp.evaluation.score import SeedsScore, means_by_problem, pool_seeds, score_seeds
-from drp.evaluation.statistics import Comparison, ProblemMeans, compare, holm
+from drp.evaluation.outcomes import Outcome
+from drp.evaluation.score import SeedsScore, pool_seeds, score_seeds
+from drp.evaluation.statistics import Comparison, ProblemMeans, compare
 from drp.records import Action
-from drp.report.cost import ONE_OFF, Cost, describe_dollars, duration
-from drp.report.evaluation import (
+from drp.report.cost import ONE_OFF_STAGES, ModelCost, describe_seconds
+from drp.report.pruning import PruningSurvey
+from drp.report.results import (
     BASE,
-    HEADLINE,
+    HEADLINE_POLICY,
     TRAINED,
     Evaluation,
-    compare_models,
+    LabelledComparison,
+    benchmark_table,
+    comparisons_table,
     describe_interval,
-    describe_p,
+    describe_intervals,
+    headline_means,
+    model_row,
     name_model,
+    warn_of_few_problems,
 )
-from drp.report.results import ablation_tables, describe_spread, main_row
-from drp.report.run import BENCHMARKS, MODELS, Run, benchmarks_of, settings_of
-from drp.report.tables import Cell, Group, Row, Table, Tone, number, percent, signed
-
-TESTS = (
-    "Intervals: 95%, bootstrap over problems. Accuracy: exact McNemar (Wilcoxon's test where there are several samples "
-    "a problem). Tokens: Wilcoxon's signed-rank test. Both p are Holm-corrected over this table."
-)
+from drp.report.run import BENCHMARKS, MODELS, Run, settings_of
+from drp.report.tables import EMPTY, Cell, Table, TableRow, number, percent, signed
+from drp.runs.progress import write_dollars
 
 
-class Pair(NamedTuple):
-    benchmark: str
-    label: str
-    comparison: Comparison
-
-
-def paired_table(evaluation: Evaluation) -> Table | None:
-    """Each model against the base."""
-    pairs = [
-        Pair(benchmark, name_model(model), comparison)
-        for benchmark in evaluation.benchmarks
-        for model in evaluation.models
-        if (comparison := evaluation.comparisons.get((model, benchmark))) is not None
+def comparison_tables(runs: Sequence[Run], prices: ReportSettings) -> list[Table]:
+    """Every table for which there is data; for a single run the ablations alone."""
+    evaluated = [run for run in runs if run.evaluation is not None]
+    if len(runs) < 2:
+        return ablation_tables(evaluated)
+    found = [
+        _runs_table(evaluated),
+        _paired_runs_table(runs),
+        *ablation_tables(evaluated),
+        *seeds_tables(evaluated),
+        _actions_table(runs),
+        _costs_table(runs, prices),
+        _differences_table(runs),
     ]
-    return pair_table("paired", "Paired with the base, problem by problem", "Model", pairs)
+    return [table for table in found if table is not None]
 
 
-def paired_runs_table(runs: Sequence[Run]) -> Table | None:
-    """What each further run made against what the first did."""
+def _list_benchmarks(runs: Sequence[Run]) -> list[str]:
+    return list(dict.fromkeys(name for run in runs if run.evaluation for name in run.evaluation.benchmarks))
+
+
+def _runs_table(runs: Sequence[Run]) -> Table | None:
+    """The main table of each run, below its name and student."""
+    if not runs:
+        return None
+    benchmarks = _list_benchmarks(runs)
+    intervals = describe_intervals(run.evaluation for run in runs if run.evaluation is not None)
+    return benchmark_table(
+        "runs",
+        "Runs side by side",
+        benchmarks,
+        [row for run in runs for row in _run_rows(run, benchmarks, emphasis=run is runs[0])],
+        caption=f"Changes are relative to the base model of the same run. {intervals}",
+    )
+
+
+def _run_rows(run: Run, benchmarks: Sequence[str], *, emphasis: bool) -> Iterator[TableRow]:
+    settings = settings_of(run)
+    student = settings.get("student.model", settings.get(f"{MODELS}.{BASE}", ""))
+    yield TableRow([Cell(" · ".join(part for part in (run.name, student) if part))], heading=True)
+    if run.evaluation is not None:
+        for model in run.evaluation.models:
+            row = model_row(run.evaluation, model, name_model(model), benchmarks)
+            yield replace(row, emphasis=row.emphasis and emphasis)
+
+
+def _paired_runs_table(runs: Sequence[Run]) -> Table | None:
+    """Each other run's trained model compared with the first run's."""
     first, *others = runs
-    pairs = [
-        Pair(benchmark, other.name, comparison)
+    comparisons = [
+        LabelledComparison(benchmark, other.name, comparison)
         for benchmark in (first.evaluation.benchmarks if first.evaluation else ())
         for other in others
-        if (comparison := _compare(first.evaluation, other.evaluation, benchmark)) is not None
+        if (comparison := _compare_trained(first.evaluation, other.evaluation, benchmark)) is not None
     ]
-    table = pair_table("paired-runs", f"Trained models, paired with {first.name} problem by problem", "Run", pairs)
-    small = {pair.benchmark: pair.comparison.warning for pair in pairs if pair.comparison.warning}
-    return table and replace(table, notes=[f"{benchmark}, {warning}." for benchmark, warning in small.items()])
+    title = f"Trained models, paired comparison with {first.name}"
+    return comparisons_table("paired-runs", title, "Run", comparisons, warn_of_few_problems(comparisons))
 
 
-def _compare(first: Evaluation | None, other: Evaluation | None, benchmark: str) -> Comparison | None:
-    if first is None or other is None or first.subject is None or other.subject is None:
+def _compare_trained(first: Evaluation | None, other: Evaluation | None, benchmark: str) -> Comparison | None:
+    """On the problems that both runs have, with the first run's cutoff for both."""
+    if first is None or other is None:
         return None
-    return compare_models((first, first.subject), (other, other.subject), benchmark)
+    before, after = (
+        headline_means(evaluation.outcomes.get((evaluation.subject or "", benchmark), ()), first.cutoff_tokens)
+        for evaluation in (first, other)
+    )
+    return compare(before, after)
 
 
-def pair_table(key: str, title: str, head: str, pairs: Sequence[Pair]) -> Table | None:
-    """head: what the second column's labels are. None where there is no pair."""
-    if not pairs:
-        return None
-    accuracy = holm([pair.comparison.accuracy_p for pair in pairs])
-    tokens = holm([pair.comparison.tokens_p for pair in pairs])
+class AblationArm(NamedTuple):
+    """One row of an ablation: a model of a run."""
+
+    label: str
+    run: Run
+    model: str
+
+
+class Ablation(NamedTuple):
+    """One of the paper's ablation tables, and which models belong in it."""
+
+    key: str
+    title: str
+    label_run: Callable[[Run], str]
+    """The label of a run's trained model; empty: it does not belong in the table."""
+    label_model: Callable[[str], str]
+    """The label of another model of a run, from its name; empty: it does not belong in the table."""
+    by_dataset: bool
+    """A row for each benchmark and method, as in the paper's Tables 2 and 4; else a row for each method, as in its
+    Table 3."""
+
+
+METHODS = {"skill": "DRP", "default": "Default", "sentence": "Sentences"}
+"""The paper's names of decompose.method."""
+
+
+def _label_method(run: Run) -> str:
+    method = settings_of(run).get("decompose.method", "")
+    return METHODS.get(method, method)
+
+
+def _label_teacher(run: Run) -> str:
+    settings = settings_of(run)
+    names = (settings.get(f"teacher.{key}", "null") for key in ("model", "provider"))
+    return next((f"with {name} as teacher" for name in names if name != "null"), "")
+
+
+def _label_target(run: Run) -> str:
+    """From the run's name, because its manifests do not say whose responses it was trained on. `R1-Distill` in a name
+    is the student's."""
+    return "Distill" if "distill" in run.name.lower().replace("r1-distill", "") else "DRP"
+
+
+ABLATIONS = (
+    Ablation(
+        "skills",
+        "Skill-based and default decomposition (the paper's Table 2)",
+        _label_method,
+        lambda model: "Default" if model.startswith("default") else "",
+        by_dataset=True,
+    ),
+    Ablation(
+        "teachers",
+        "Choice of the teacher (the paper's Table 3)",
+        _label_teacher,
+        lambda model: f"with {model.removesuffix('-teacher')} as teacher" if model.endswith("-teacher") else "",
+        by_dataset=False,
+    ),
+    Ablation(
+        "targets",
+        "Pruned traces and the teacher's own solutions (the paper's Table 4)",
+        _label_target,
+        lambda model: "Distill" if model.startswith("distill") else "",
+        by_dataset=True,
+    ),
+)
+
+ABLATION_CAPTION = (
+    "Changes are relative to the base model of the same run. The runs may also differ in settings other than this one."
+)
+
+
+def ablation_tables(runs: Sequence[Run]) -> list[Table]:
+    """Those ablations for which there are two arms with different labels. runs: evaluated ones."""
+    tables = []
+    for ablation in ABLATIONS:
+        arms = _find_arms(ablation, runs)
+        if len({arm.label for arm in arms}) > 1:
+            arms = [AblationArm("Base", runs[0], BASE), *_make_labels_unique(arms)]
+            tables.append(_by_dataset(ablation, arms) if ablation.by_dataset else _by_method(ablation, arms))
+    return tables
+
+
+def _find_arms(ablation: Ablation, runs: Sequence[Run]) -> list[AblationArm]:
+    """In the order of the runs; in a table by dataset, DRP comes last, as in the paper."""
+    arms = []
+    for run in runs:
+        models = run.evaluation.models if run.evaluation else ()
+        label = ablation.label_run(run)
+        if TRAINED in models and label:
+            arms.append(AblationArm(label, run, TRAINED))
+        arms += [AblationArm(label, run, model) for model in models if (label := ablation.label_model(model))]
+    return sorted(arms, key=lambda arm: ablation.by_dataset and arm.label == "DRP")
+
+
+def _make_labels_unique(arms: Sequence[AblationArm]) -> list[AblationArm]:
+    """Append the run's name to labels that occur more than once."""
+    times = Counter(arm.label for arm in arms)
+    return [arm._replace(label=f"{arm.label} ({arm.run.name})") if times[arm.label] > 1 else arm for arm in arms]
+
+
+def _by_method(ablation: Ablation, arms: Sequence[AblationArm]) -> Table:
+    benchmarks = _list_benchmarks([arm.run for arm in arms])
+    return benchmark_table(
+        ablation.key,
+        ablation.title,
+        benchmarks,
+        [_arm_row(arm, benchmarks) for arm in arms],
+        first="Method",
+        pair=("Accuracy", "Tokens"),
+        caption=ABLATION_CAPTION,
+    )
+
+
+def _by_dataset(ablation: Ablation, arms: Sequence[AblationArm]) -> Table:
+    rows = []
+    for benchmark in _list_benchmarks([arm.run for arm in arms]):
+        for index, arm in enumerate(arms):
+            row = _arm_row(arm, [benchmark])
+            rows.append(replace(row, cells=[Cell("" if index else benchmark), *row.cells]))
     return Table(
-        key=key,
+        key=ablation.key,
         texts=2,
-        title=title,
-        columns=["Benchmark", head, "n", "Accuracy change", "Gained / lost", "p", "Tokens change", "p"],
-        rows=[_row(*row) for row in zip(pairs, accuracy, tokens, strict=True)],
-        caption=TESTS,
+        title=ablation.title,
+        columns=["Dataset", "Method", "Accuracy", "Tokens"],
+        rows=rows,
+        caption=ABLATION_CAPTION,
     )
 
 
-def _row(pair: Pair, p: float, tokens_p: float) -> Row:
-    comparison = pair.comparison
-    change, tokens = comparison.accuracy_change, comparison.tokens_change
-    tone: Tone = "" if p >= 0.05 else "good" if change > 0 else "bad"
-    return Row(
-        [
-            Cell(pair.benchmark),
-            Cell(pair.label),
-            Cell(number(comparison.n)),
-            Cell(signed(100 * change, 1, " points"), note=_describe(comparison.accuracy_ci), tone=tone),
-            Cell(f"{comparison.gained} / {comparison.lost}"),
-            Cell(describe_p(p)),
-            Cell("–" if tokens is None else signed(100 * tokens, 1, "%"), note=_describe(comparison.tokens_ci)),
-            Cell(describe_p(tokens_p)),
-        ]
-    )
+def _arm_row(arm: AblationArm, benchmarks: Sequence[str]) -> TableRow:
+    assert arm.run.evaluation is not None
+    row = model_row(arm.run.evaluation, arm.model, arm.label, benchmarks)
+    return replace(row, emphasis=arm.label.startswith("DRP"))
 
 
-def _describe(interval: tuple[float, float] | None) -> str:
-    if interval is None:
-        return ""
-    return f"{signed(100 * interval[0], 1)} to {signed(100 * interval[1], 1)}"
-
-
-def seeds_tables(runs: Sequence[Run]) -> list[Table]:
-    """Nothing where no two runs differ by their seed alone. runs: evaluated ones."""
-    groups = _group(runs)
-    if not groups:
-        return []
-    benchmarks = benchmarks_of(runs)
-    together = Table(
-        key="seeds",
-        title="Seeds combined",
-        columns=["Model", *chain.from_iterable(["Pass@1", "#Tokens"] for _ in benchmarks)],
-        groups=[Group("", 1), *(Group(benchmark, 2) for benchmark in benchmarks)],
-        rows=[row for group in groups for row in _rows(group, benchmarks)],
-        caption=(
-            "Runs that differ by nothing but their seed: mean ± standard deviation between seeds; below it the 95% "
-            "interval, bootstrap over problems."
-        ),
-    )
-    pairs = [pair for group in groups for pair in _pairs(group, benchmarks)]
-    paired = pair_table("paired-seeds", "Seeds combined, paired with the base problem by problem", "Model", pairs)
-    return [together] if paired is None else [together, paired]
-
-
-class Seeds(NamedTuple):
-    """Runs that are one but for their seed. name: the first one's; models: those that are the same in all of them."""
+class SeedGroup(NamedTuple):
+    """Runs that differ only in their seed."""
 
     name: str
+    """The first run's."""
     evaluations: Sequence[Evaluation]
     models: Sequence[str]
+    """Those that are the same in all runs."""
 
     def label(self, model: str) -> str:
         return f"{name_model(model)}, {len(self.evaluations)} runs from {self.name}"
 
     def outcomes(self, model: str, benchmark: str) -> list[Sequence[Outcome]]:
-        """Of each run that has any."""
+        """Those of each run that has any."""
         found = (evaluation.outcomes.get((model, benchmark)) for evaluation in self.evaluations)
         return [outcomes for outcomes in found if outcomes]
 
     def score(self, model: str, benchmark: str) -> SeedsScore:
-        return score_seeds(self.outcomes(model, benchmark), HEADLINE, self.evaluations[0].cutoff_tokens)
+        return score_seeds(self.outcomes(model, benchmark), HEADLINE_POLICY, self.evaluations[0].cutoff_tokens)
 
-    def pool(self, model: str, benchmark: str) -> dict[str, ProblemMeans]:
-        """All samples of a problem, whatever their seed."""
-        pooled = pool_seeds(self.outcomes(model, benchmark))
-        return means_by_problem(apply_policy(pooled, HEADLINE, self.evaluations[0].cutoff_tokens))
+    def means(self, model: str, benchmark: str) -> dict[str, ProblemMeans]:
+        """Each problem's means over the samples of all runs."""
+        return headline_means(pool_seeds(self.outcomes(model, benchmark)), self.evaluations[0].cutoff_tokens)
 
 
-def _group(runs: Sequence[Run]) -> list[Seeds]:
+def seeds_tables(runs: Sequence[Run]) -> list[Table]:
+    """Runs that differ only in their seed, combined; nothing if there are no two. runs: evaluated ones."""
+    groups = _group_by_settings(runs)
+    if not groups:
+        return []
+    benchmarks = _list_benchmarks(runs)
+    combined = benchmark_table(
+        "seeds",
+        "Seeds combined",
+        benchmarks,
+        [_seeds_row(group, model, benchmarks) for group in groups for model in group.models],
+        caption=(
+            "Runs that differ only in their seed. ±: standard deviation between seeds. Below: 95% interval, bootstrap "
+            "over problems."
+        ),
+    )
+    comparisons = [
+        LabelledComparison(benchmark, group.label(model), comparison)
+        for group in groups
+        for benchmark in benchmarks
+        for model in group.models
+        if model != BASE
+        and (comparison := compare(group.means(BASE, benchmark), group.means(model, benchmark))) is not None
+    ]
+    title = "Seeds combined, paired comparison with the base model"
+    paired = comparisons_table("paired-seeds", title, "Model", comparisons)
+    return [combined] if paired is None else [combined, paired]
+
+
+def _group_by_settings(runs: Sequence[Run]) -> list[SeedGroup]:
     groups: dict[str, dict[str, Run]] = {}
     for run in runs:
         settings = settings_of(run, ignored=("sha256", "input"))
         seed = settings.pop("seed", None)
         if seed is not None:
-            groups.setdefault(json.dumps(dict(_bind(settings)), sort_keys=True), {}).setdefault(seed, run)
+            groups.setdefault(json.dumps(_common_settings(settings), sort_keys=True), {}).setdefault(seed, run)
     found = [_combine(list(group.values())) for group in groups.values() if len(group) > 1]
-    return [seeds for seeds in found if seeds.models]
+    return [group for group in found if group.models]
 
 
-def _bind(settings: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """What seeds must have in common: not the benchmarks, nor what else than the base was evaluated on them."""
-    for key, value in settings.items():
-        if key == f"{MODELS}.{BASE}" or not key.startswith((f"{MODELS}.", f"{BENCHMARKS}.")):
-            yield key, value
+def _common_settings(settings: Mapping[str, str]) -> dict[str, str]:
+    """What runs of a group must have in common: all but the benchmarks, and the models other than the base."""
+    return {
+        key: value
+        for key, value in settings.items()
+        if key == f"{MODELS}.{BASE}" or not key.startswith((f"{MODELS}.", f"{BENCHMARKS}."))
+    }
 
 
-def _combine(runs: Sequence[Run]) -> Seeds:
+def _combine(runs: Sequence[Run]) -> SeedGroup:
     evaluations = [run.evaluation for run in runs if run.evaluation is not None]
     settings = [settings_of(run) for run in runs]
     shared = [
@@ -187,102 +327,44 @@ def _combine(runs: Sequence[Run]) -> Seeds:
         if all(model in evaluation.models for evaluation in evaluations)
         and len({one.get(f"{MODELS}.{model}") for one in settings}) == 1
     ]
-    return Seeds(runs[0].name, evaluations, shared)
+    return SeedGroup(runs[0].name, evaluations, shared)
 
 
-def _rows(group: Seeds, benchmarks: Sequence[str]) -> Iterator[Row]:
-    for model in group.models:
-        cells = [_score_cells(group, model, benchmark) for benchmark in benchmarks]
-        yield Row([Cell(group.label(model)), *chain.from_iterable(cells)], emphasis=model == TRAINED)
+def _seeds_row(group: SeedGroup, model: str, benchmarks: Sequence[str]) -> TableRow:
+    cells = [cell for benchmark in benchmarks for cell in _seeds_cells(group, model, benchmark)]
+    return TableRow([Cell(group.label(model)), *cells], emphasis=model == TRAINED)
 
 
-def _score_cells(group: Seeds, model: str, benchmark: str) -> list[Cell]:
-    after, before = group.score(model, benchmark), group.score(BASE, benchmark)
+def _seeds_cells(group: SeedGroup, model: str, benchmark: str) -> list[Cell]:
+    score, base = group.score(model, benchmark), group.score(BASE, benchmark)
     change = ""
-    if model != BASE and before.mean_tokens and after.mean_tokens is not None:
-        change = signed(100 * (after.mean_tokens / before.mean_tokens - 1), unit="%")
-    accuracy, tokens = percent(after.accuracy), number(after.mean_tokens)
-    if after.accuracy_sd is not None and after.tokens_sd is not None:
-        accuracy, tokens = f"{accuracy} ± {100 * after.accuracy_sd:.1f}", f"{tokens} ± {after.tokens_sd:,.0f}"
+    if model != BASE and base.mean_tokens and score.mean_tokens is not None:
+        change = signed(100 * (score.mean_tokens / base.mean_tokens - 1), unit="%")
+    accuracy, tokens = percent(score.accuracy), number(score.mean_tokens)
+    if score.accuracy_sd is not None and score.tokens_sd is not None:
+        accuracy, tokens = f"{accuracy} ± {100 * score.accuracy_sd:.1f}", f"{tokens} ± {score.tokens_sd:,.0f}"
     return [
-        Cell(accuracy, note=describe_interval(after.accuracy_ci, 100, 1)),
-        Cell(tokens, change, note=describe_interval(after.tokens_ci)),
+        Cell(accuracy, note=describe_interval(score.accuracy_ci, 100, 1)),
+        Cell(tokens, change, note=describe_interval(score.tokens_ci)),
     ]
 
 
-def _pairs(group: Seeds, benchmarks: Sequence[str]) -> Iterator[Pair]:
-    for benchmark in benchmarks:
-        before = group.pool(BASE, benchmark)
-        for model in group.models:
-            comparison = compare(before, group.pool(model, benchmark)) if model != BASE else None
-            if comparison is not None:
-                yield Pair(benchmark, group.label(model), comparison)
-
-
-def comparison_tables(runs: Sequence[Run], prices: ReportSettings) -> list[Table]:
-    """The paper's ablations alone for fewer than two runs."""
-    evaluated = [run for run in runs if run.evaluation is not None]
-    if len(runs) < 2:
-        return ablation_tables(evaluated)
-    found = [
-        _runs_table(evaluated) if evaluated else None,
-        paired_runs_table(runs),
-        *ablation_tables(evaluated),
-        *seeds_tables(evaluated),
-        _teachers_table(runs),
-        _costs_table(runs, prices),
-        _differences_table(runs),
-    ]
-    return [table for table in found if table is not None]
-
-
-def _runs_table(runs: Sequence[Run]) -> Table:
-    """Table 1's form: the models under the name of their run and student."""
-    benchmarks = benchmarks_of(runs)
-    spread = describe_spread([run.evaluation for run in runs if run.evaluation is not None])
-    return Table(
-        key="runs",
-        title="Runs side by side",
-        columns=["Model", *chain.from_iterable(["Pass@1", "#Tokens"] for _ in benchmarks)],
-        groups=[Group("", 1), *(Group(benchmark, 2) for benchmark in benchmarks)],
-        rows=[row for run in runs for row in _rows_of(run, benchmarks, run is runs[0])],
-        caption=f"Changes are against the base of the same run. With 95% intervals{spread}.",
-    )
-
-
-def _rows_of(run: Run, benchmarks: Sequence[str], stands_out: bool) -> Iterator[Row]:
-    """Of several runs' trained models only the first run's stands out."""
-    settings = settings_of(run)
-    student = settings.get("student.model", settings.get(f"{MODELS}.{BASE}", ""))
-    yield Row([Cell(" · ".join(part for part in (run.name, student) if part))], heading=True)
-    if run.evaluation is not None:
-        for model in run.evaluation.models:
-            row = main_row(run.evaluation, model, name_model(model), benchmarks)
-            yield replace(row, emphasis=row.emphasis and stands_out)
-
-
-def _teachers_table(runs: Sequence[Run]) -> Table | None:
+def _actions_table(runs: Sequence[Run]) -> Table | None:
     """Steps, actions and tokens of each run's training data."""
-    rows = [_teacher_row(run) for run in runs if run.survey is not None]
+    rows = [_actions_row(run.name, run.survey) for run in runs if run.survey is not None]
     shares = [action.value.capitalize() for action in Action]
-    columns = ["Run", "Teacher", "Traces", "Steps a trace", *shares, "Tokens a response", "Pruned"]
-    return Table("actions-by-run", "What the teachers did", columns, rows, texts=2) if rows else None
+    columns = ["Run", "Teacher", "Traces", "Steps per trace", *shares, "Tokens per response", "Pruned"]
+    return Table("actions-by-run", "Teacher actions by run", columns, rows, texts=2) if rows else None
 
 
-def _teacher_row(run: Run) -> Row:
-    survey = run.survey
-    assert survey is not None
-    tokens = (
-        [Cell("–"), Cell("–")]
-        if survey.reduction is None
-        else [
-            Cell(number(fmean(survey.before))),
-            Cell(number(fmean(survey.after)), signed(100 * survey.reduction, unit="%")),
-        ]
-    )
-    return Row(
+def _actions_row(name: str, survey: PruningSurvey) -> TableRow:
+    tokens = [EMPTY, EMPTY]
+    if survey.reduction is not None:
+        change = signed(100 * survey.reduction, unit="%")
+        tokens = [Cell(number(fmean(survey.before))), Cell(number(fmean(survey.after)), change)]
+    return TableRow(
         [
-            Cell(run.name),
+            Cell(name),
             Cell(", ".join(survey.teachers)),
             Cell(number(survey.traces)),
             Cell(number(survey.steps_per_trace, 1)),
@@ -293,52 +375,45 @@ def _teacher_row(run: Run) -> Row:
 
 
 def _costs_table(runs: Sequence[Run], prices: ReportSettings) -> Table | None:
-    """What each run's model took to make."""
-    costs = [(run, Cost.of(run.costs, prices)) for run in runs]
-    rows = [_cost_row(run, cost) for run, cost in costs if cost.stages]
+    """The one-off cost of each run's model."""
+    costs = [(run.name, ModelCost.of(run.manifests, prices)) for run in runs]
+    rows = [
+        TableRow(
+            [
+                Cell(name),
+                Cell(number(cost.usage.calls)),
+                Cell(number(cost.usage.input_tokens)),
+                Cell(number(cost.usage.output_tokens)),
+                Cell(write_dollars(cost.usage.cost_usd)),
+                Cell(describe_seconds(cost.seconds)),
+                Cell(number(cost.gpu_hours, 2)),
+                Cell(write_dollars(cost.dollars)),
+            ]
+        )
+        for name, cost in costs
+        if cost.stages
+    ]
     if not rows:
         return None
     return Table(
         key="cost-by-run",
-        title="What each run cost",
-        columns=["Run", "Calls", "Tokens in", "Tokens out", "Teacher", "Time", "GPU hours", "Together"],
+        title="Cost by run",
+        columns=["Run", "Calls", "Tokens in", "Tokens out", "Teacher", "Time", "GPU hours", "Total"],
         rows=rows,
-        caption=f"Of {', '.join(ONE_OFF)}, as far as a run did them itself; ${prices.gpu_usd_per_hour:g} a GPU hour.",
+        caption=(
+            f"Cost of those stages among {', '.join(ONE_OFF_STAGES)} that ran in the run directory, at "
+            f"${prices.gpu_usd_per_hour:g} per GPU hour."
+        ),
     )
 
 
-def _cost_row(run: Run, cost: Cost) -> Row:
-    texts = [
-        number(cost.usage.calls),
-        number(cost.usage.input_tokens),
-        number(cost.usage.output_tokens),
-        describe_dollars(cost.usage.cost_usd),
-        duration(cost.seconds),
-        number(cost.gpu_hours, 2),
-        describe_dollars(cost.dollars),
-    ]
-    return Row([Cell(run.name), *(Cell(text) for text in texts)])
-
-
 def _differences_table(runs: Sequence[Run]) -> Table | None:
+    """The settings in which the runs differ."""
     settings = [settings_of(run) for run in runs]
     rows = [
-        Row([Cell(key), *(Cell(one.get(key, "–")) for one in settings)])
+        TableRow([Cell(key), *(Cell(one.get(key, "–")) for one in settings)])
         for key in sorted({key for one in settings for key in one})
         if len({one.get(key) for one in settings}) > 1
     ]
     columns = ["Key", *(run.name for run in runs)]
-    return Table("differences", "What differs", columns, rows, texts=len(columns)) if rows else None
-
-
-# FOLDED DOC of reporting.paired:
-# Two models on the same problems: the change problem by problem, with intervals, exact tests and Holm's correction.
-#
-# Benchmark  Model           n  Accuracy change       Gained / lost  p      Tokens change          p
-# gsm8k      +DRP         1319  +2.4 points           58 / 26        0.001  -64.2%                 < 0.001
-#                               +1.0 to +3.8                                -65.1 to -63.2
-#
-
-# FOLDED DOC of reporting.seeds:
-# Runs that differ by nothing but their seed, as one: mean and standard deviation, and all their samples together in a
-# paired comparison with the base.
+    return Table("differences", "Configuration differences", columns, rows, texts=len(columns)) if rows else None

@@ -1,4 +1,11 @@
-"""The figures: the paper's Figures 3 and 4, accuracy against tokens, tokens by skill, and the training loss."""
+"""The figures: the paper's Figures 3 and 4, accuracy against tokens, tokens by skill, and the training loss.
+
+Each is drawn twice: as PNG for papers and slides, and as SVG for the page. The SVG's colours are CSS variables of the
+page, so that one drawing does for light and dark. matplotlib does not know CSS variables: the SVG is drawn in
+placeholder colours, which are then replaced in its text.
+
+    Figure("loss", "Training loss", "Mean loss of a step.", draw).save_png(folder)
+"""
 
 import io
 import re
@@ -8,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from drp.evaluation.outcomes import Outcome, apply_policy
-from drp.report.escaping import clean
-from drp.report.evaluation import BASE, Evaluation, captured, name_model
+from drp.report.escaping import strip_controls
 from drp.report.pruning import PruningSurvey
-from drp.report.training import Training
+from drp.report.results import BASE, Evaluation, name_model
+from drp.report.training import TrainingCurves
 from drp.runs.jsonl import write_atomically
 
 if TYPE_CHECKING:
@@ -21,35 +28,39 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Palette:
+    """The colours of a drawing."""
+
     text: str
     grid: str
     series: Sequence[str]
+    """The base's first; the others repeat if there are more models."""
 
 
-# The base is grey, the trained model the accent; the others by Okabe and Ito, told apart by colour-blind readers.
+# Grey for the base, the accent for the trained model, then the colours of Okabe and Ito, which colour-blind readers can
+# tell apart.
 PRINT = Palette("#1c1e21", "#d9dce1", ["#8a9099", "#2457c5", "#d55e00", "#009e73", "#cc79a7", "#b8860b"])
-STAND_IN = Palette("#0a0b01", "#0a0b02", [f"#0a0b1{index}" for index in range(len(PRINT.series))])
-VARIABLES = {
-    STAND_IN.text: "var(--muted)",
-    STAND_IN.grid: "var(--line)",
-    **{color: f"var(--series-{index})" for index, color in enumerate(STAND_IN.series)},
+PLACEHOLDERS = Palette("#0a0b01", "#0a0b02", [f"#0a0b1{index}" for index in range(len(PRINT.series))])
+CSS_VARIABLES = {
+    PLACEHOLDERS.text: "var(--muted)",
+    PLACEHOLDERS.grid: "var(--line)",
+    **{color: f"var(--series-{index})" for index, color in enumerate(PLACEHOLDERS.series)},
 }
-
-Draw = Callable[[Palette], "Canvas"]
 
 
 @dataclass(frozen=True)
 class Figure:
-    """key: the file's name; caption: what there is to see; draw: makes the drawing in the given colours."""
+    """A drawing with its title and caption."""
 
     key: str
+    """The PNG's name; unique in a report."""
     title: str
     caption: str
-    draw: Draw
+    draw: Callable[[Palette], "Canvas"]
     narrow: bool = False
     """A single panel, which would be too tall across the whole page."""
 
     def save_png(self, folder: Path) -> Path:
+        """Write folder/KEY.png."""
         path = folder / f"{self.key}.png"
         with _style(PRINT):
             canvas = self.draw(PRINT)
@@ -57,110 +68,18 @@ class Figure:
         return path
 
     def render_svg(self) -> str:
-        """An <svg> element to stand in the page."""
-        with _style(STAND_IN, self.key):
+        """An <svg> element for the page."""
+        with _style(PLACEHOLDERS, self.key):
             buffer = io.StringIO()
-            nothing: dict[str, Any] = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-            self.draw(STAND_IN).savefig(buffer, format="svg", transparent=True, metadata=nothing)
-        return _inline(buffer.getvalue(), self.title)
-
-
-def _style(palette: Palette, salt: str = "drp") -> Any:
-    import matplotlib
-
-    settings: dict[Any, Any] = {
-        "font.size": 9,
-        "axes.titlesize": 9.5,
-        "text.color": palette.text,
-        "axes.labelcolor": palette.text,
-        "axes.titlecolor": palette.text,
-        "axes.edgecolor": palette.grid,
-        "xtick.color": palette.text,
-        "ytick.color": palette.text,
-        "axes.grid": True,
-        "grid.color": palette.grid,
-        "grid.linewidth": 0.6,
-        "axes.axisbelow": True,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.spines.left": False,
-        "xtick.major.size": 0,
-        "ytick.major.size": 0,
-        "legend.frameon": False,
-        "svg.fonttype": "none",
-        "svg.hashsalt": salt,
-        # A benchmark called `a_$b$` is a name, not a formula.
-        "text.parse_math": False,
-    }
-    return matplotlib.rc_context(settings)
-
-
-def _inline(svg: str, title: str) -> str:
-    from markupsafe import escape
-
-    svg = clean(svg[svg.index("<svg") :])
-    for color, variable in VARIABLES.items():
-        svg = svg.replace(color, variable)
-    svg = re.sub(r"font: [^;\"]*?([\d.]+px)[^;\"]*", r"font: \1 var(--sans)", svg)
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    # The drawing takes the width of its column; height and width as drawn would keep it from doing so.
-    return re.sub(
-        r'<svg ([^>]*?)(?:height|width)="[^"]*"([^>]*?)(?:height|width)="[^"]*"', _open_svg(escape(title)), svg, count=1
-    )
-
-
-def _open_svg(title: str) -> Callable[[re.Match[str]], str]:
-    return lambda match: f'<svg role="img" aria-label="{title}" {match[1]}{match[2]}'
-
-
-def make_panels(count: int, height: float = 2.7, width: float = 9.4) -> tuple["Canvas", list["Axes"]]:
-    """Side by side, three in a row at most, four as two and two. height: inches a row; width: inches in all."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure as Canvas
-
-    columns = 2 if count == 4 else min(count, 3)
-    rows = -(-count // columns)
-    canvas = Canvas(figsize=(width if columns > 1 else 0.68 * width, height * rows), layout="constrained")
-    FigureCanvasAgg(canvas)
-    axes = canvas.subplots(rows, columns, squeeze=False)
-    panels = list(axes.flat)
-    for spare in panels[count:]:
-        spare.set_visible(False)
-    return canvas, panels[:count]
-
-
-def share_legend(canvas: "Canvas", panels: Sequence["Axes"]) -> None:
-    found = {
-        label: handle for panel in panels for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
-    }
-    canvas.legend(found.values(), found.keys(), loc="outside upper left", ncols=min(6, len(found)))
-
-
-def _by_benchmark(
-    evaluation: Evaluation, palette: Palette, plot: Callable[["Axes", Sequence[Outcome], str, str, str], None]
-) -> "Canvas":
-    """One panel a benchmark, one call of `plot(axes, outcomes, label, color, benchmark)` a model."""
-    canvas, panels = make_panels(len(evaluation.benchmarks))
-    for panel, benchmark in zip(panels, evaluation.benchmarks, strict=True):
-        panel.set_title(clean(benchmark), loc="left")
-        for index, model in enumerate(evaluation.models):
-            outcomes = evaluation.outcomes.get((model, benchmark))
-            if outcomes:
-                plot(panel, outcomes, name_model(model), color_of(model, index, palette), benchmark)
-    share_legend(canvas, panels)
-    return canvas
-
-
-def color_of(model: str, index: int, palette: Palette) -> str:
-    """Grey is the base's alone."""
-    others = palette.series[1:]
-    return palette.series[0] if model == BASE else others[(index - 1) % len(others)]
+            no_metadata: dict[str, Any] = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+            self.draw(PLACEHOLDERS).savefig(buffer, format="svg", transparent=True, metadata=no_metadata)
+        return _adapt_svg(buffer.getvalue(), self.title)
 
 
 def figures_of(
-    evaluation: Evaluation | None, survey: PruningSurvey | None, training: Training | None
+    evaluation: Evaluation | None, survey: PruningSurvey | None, training: TrainingCurves | None
 ) -> dict[str, Figure]:
-    """Every figure for which there is data, by its key."""
+    """Every figure for which there is data, by key."""
     figures: list[Figure] = []
     if evaluation is not None:
         figures += [lengths_figure(evaluation), captured_figure(evaluation), tradeoff_figure(evaluation)]
@@ -172,7 +91,7 @@ def figures_of(
 
 
 def lengths_figure(evaluation: Evaluation) -> Figure:
-    """Figure 3: the distribution of response lengths, before and after."""
+    """The paper's Figure 3: the distribution of response lengths, before and after."""
 
     def draw(palette: Palette) -> "Canvas":
         edges = {benchmark: _bins(evaluation, benchmark) for benchmark in evaluation.benchmarks}
@@ -186,11 +105,13 @@ def lengths_figure(evaluation: Evaluation) -> Figure:
             axes.set_xlabel("tokens")
             axes.set_ylabel("% of responses")
 
-        return _by_benchmark(evaluation, palette, plot)
+        return _draw_models(evaluation, palette, plot)
 
     cutoff = f"{evaluation.cutoff_tokens:,}"
-    caption = f"Responses by length (the paper's Figure 3). What is longer than {cutoff} tokens stands at {cutoff}."
-    return Figure("lengths", "Token lengths, before and after", caption, draw)
+    caption = (
+        f"Responses by length (the paper's Figure 3). Responses longer than {cutoff} tokens are counted at {cutoff}."
+    )
+    return Figure("lengths", "Response lengths before and after", caption, draw)
 
 
 def _bins(evaluation: Evaluation, benchmark: str, count: int = 36) -> list[float]:
@@ -203,12 +124,12 @@ def _bins(evaluation: Evaluation, benchmark: str, count: int = 36) -> list[float
 
 
 def captured_figure(evaluation: Evaluation) -> Figure:
-    """Figure 4: the share of right answers that a budget captures."""
-    curves = {key: captured(outcomes) for key, outcomes in evaluation.outcomes.items()}
+    """The paper's Figure 4: the share of correct answers within a token budget."""
+    curves = {key: captured_shares(outcomes) for key, outcomes in evaluation.outcomes.items()}
 
     def draw(palette: Palette) -> "Canvas":
         def plot(axes: "Axes", outcomes: Sequence[Outcome], label: str, color: str, benchmark: str) -> None:
-            curve = captured(outcomes)
+            curve = captured_shares(outcomes)
             longest = max(
                 (found[-1][0] for (_, name), found in curves.items() if name == benchmark and found), default=0
             )
@@ -217,33 +138,39 @@ def captured_figure(evaluation: Evaluation) -> Figure:
             if curve:
                 axes.step(budgets, shares, where="post", color=color, label=label)
             axes.xaxis.set_major_formatter("{x:,.0f}")
-            axes.set_xlabel("budget, tokens")
-            axes.set_ylabel("% of right answers")
+            axes.set_xlabel("token budget")
+            axes.set_ylabel("% of correct answers")
             axes.set_ylim(0, 103)
 
-        return _by_benchmark(evaluation, palette, plot)
+        return _draw_models(evaluation, palette, plot)
 
-    caption = "Of each model's right answers, the share complete within a budget of tokens (the paper's Figure 4)."
-    return Figure("captured", "Right answers captured", caption, draw)
+    caption = "Share of each model's correct answers that are complete within a token budget (the paper's Figure 4)."
+    return Figure("captured", "Correct answers within a token budget", caption, draw)
+
+
+def captured_shares(outcomes: Sequence[Outcome]) -> list[tuple[int, float]]:
+    """(budget in tokens, share of the correct answers that are no longer), by rising budget."""
+    lengths = sorted(outcome.n_tokens for outcome in outcomes if outcome.correct)
+    return [(length, (rank + 1) / len(lengths)) for rank, length in enumerate(lengths)]
 
 
 def tradeoff_figure(evaluation: Evaluation) -> Figure:
-    """Accuracy against tokens, with intervals: up and to the left is better."""
+    """Accuracy against tokens, with intervals."""
 
     def draw(palette: Palette) -> "Canvas":
-        canvas, panels = make_panels(len(evaluation.benchmarks))
+        canvas, panels = _make_panels(len(evaluation.benchmarks))
         for panel, benchmark in zip(panels, evaluation.benchmarks, strict=True):
-            panel.set_title(clean(benchmark), loc="left")
+            panel.set_title(strip_controls(benchmark), loc="left")
             for index, model in enumerate(evaluation.models):
-                _plot_point(panel, evaluation, model, benchmark, color_of(model, index, palette))
+                _plot_point(panel, evaluation, model, benchmark, _color_of(model, index, palette))
             panel.set_xlim(left=0)
             panel.xaxis.set_major_formatter("{x:,.0f}")
             panel.set_xlabel("mean tokens")
             panel.set_ylabel("accuracy, %")
-        share_legend(canvas, panels)
+        _add_legend(canvas, panels)
         return canvas
 
-    caption = "Each model's accuracy against its mean tokens, with 95% intervals: up and to the left is better."
+    caption = "Each model's accuracy and mean tokens, with 95% intervals. Better is up and to the left."
     return Figure("tradeoff", "Accuracy against tokens", caption, draw)
 
 
@@ -267,12 +194,12 @@ def _plot_point(axes: "Axes", evaluation: Evaluation, model: str, benchmark: str
 
 
 def skills_figure(survey: PruningSurvey) -> Figure:
-    """Tokens of each skill's steps, what was kept and what was saved."""
+    """The tokens of each skill's steps, kept and saved."""
 
     def draw(palette: Palette) -> "Canvas":
         ranked = [(skill, use) for skill, use in survey.top_skills() if use.tokens][::-1]
-        canvas, (axes,) = make_panels(1, height=0.6 + 0.26 * len(ranked))
-        skills = [clean(skill) for skill, _ in ranked]
+        canvas, (axes,) = _make_panels(1, height=0.6 + 0.26 * len(ranked))
+        skills = [strip_controls(skill) for skill, _ in ranked]
         names = [skill if len(skill) <= 40 else skill[:39] + "…" for skill in skills]
         kept = [max(0.0, use.tokens - use.saved) for _, use in ranked]
         places = range(len(ranked))
@@ -283,46 +210,133 @@ def skills_figure(survey: PruningSurvey) -> Figure:
         axes.grid(axis="y", visible=False)
         axes.xaxis.set_major_formatter("{x:,.0f}")
         axes.set_xlabel("tokens, estimated")
-        share_legend(canvas, [axes])
+        _add_legend(canvas, [axes])
         return canvas
 
-    caption = "Tokens of the steps of each skill: what pruning kept of them, and what it saved."
+    caption = "Tokens in the steps of each skill: those that pruning kept, and those that it saved."
     return Figure("skills", "Tokens by skill", caption, draw, narrow=True)
 
 
-def loss_figure(training: Training) -> Figure:
+def loss_figure(training: TrainingCurves) -> Figure:
+    """Training and validation loss, the learning rate, and the step whose weights were kept."""
+
     def draw(palette: Palette) -> "Canvas":
-        canvas, (axes,) = make_panels(1, height=2.6)
+        canvas, (axes,) = _make_panels(1, height=2.6)
         axes.plot(*zip(*training.loss, strict=True), color=palette.series[1], lw=1.3, label="training")
-        if training.validation:
-            axes.plot(
-                *zip(*training.validation, strict=True), color=palette.series[2], marker="o", ms=4, label="validation"
-            )
+        if training.validation_loss:
+            steps, losses = zip(*training.validation_loss, strict=True)
+            axes.plot(steps, losses, color=palette.series[2], marker="o", ms=4, label="validation")
         panels = [axes]
         if training.kept_step is not None:
-            label = f"weights kept: step {training.kept_step:.0f}"
+            label = f"weights kept: step {training.kept_step}"
             axes.axvline(training.kept_step, color=palette.text, lw=0.9, ls=":", label=label)
-        if training.rates:
+        if training.learning_rate:
             panels.append(axes.twinx())
-            steps, rates = zip(*training.rates, strict=True)
+            steps, rates = zip(*training.learning_rate, strict=True)
             panels[1].plot(steps, rates, color=palette.series[0], lw=1, ls="--", label="learning rate")
             panels[1].set_ylabel("learning rate")
             panels[1].set_ylim(bottom=0)
             panels[1].grid(False)
         axes.set_xlabel("optimizer step")
         axes.set_ylabel("loss")
-        share_legend(canvas, panels)
+        _add_legend(canvas, panels)
         return canvas
 
-    caption = "Mean negative log-likelihood of a response's token, in nats; right, the learning rate."
+    caption = (
+        "Left axis: loss, the mean negative log-likelihood of a response's tokens, in nats. Right axis: learning rate."
+    )
     return Figure("loss", "Training loss", caption, draw, narrow=True)
 
 
-# FOLDED DOC of reporting.drawing:
-# A figure, drawn twice: as PNG for papers and slides, and as SVG for the page.
-#
-# The SVG's colours are variables of the page's style sheet, so that one drawing serves light and dark. They get there by
-# way of stand-in colours that are replaced in the finished SVG.
-#
-#     Figure("loss", "Training loss", "Mean loss of a step.", draw).save_png(folder)
-#
+def _draw_models(
+    evaluation: Evaluation, palette: Palette, plot: Callable[["Axes", Sequence[Outcome], str, str, str], None]
+) -> "Canvas":
+    """One panel for each benchmark; in it, `plot(axes, outcomes, label, color, benchmark)` is called for each model."""
+    canvas, panels = _make_panels(len(evaluation.benchmarks))
+    for panel, benchmark in zip(panels, evaluation.benchmarks, strict=True):
+        panel.set_title(strip_controls(benchmark), loc="left")
+        for index, model in enumerate(evaluation.models):
+            outcomes = evaluation.outcomes.get((model, benchmark))
+            if outcomes:
+                plot(panel, outcomes, name_model(model), _color_of(model, index, palette), benchmark)
+    _add_legend(canvas, panels)
+    return canvas
+
+
+def _color_of(model: str, index: int, palette: Palette) -> str:
+    """The first colour is for the base only."""
+    others = palette.series[1:]
+    return palette.series[0] if model == BASE else others[(index - 1) % len(others)]
+
+
+def _make_panels(count: int, height: float = 2.7, width: float = 9.4) -> tuple["Canvas", list["Axes"]]:
+    """A canvas with `count` panels, up to three in a row, four as two rows of two.
+
+    height: of a row, in inches; width: of the canvas, in inches.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure as Canvas
+
+    columns = 2 if count == 4 else min(count, 3)
+    rows = -(-count // columns)
+    canvas = Canvas(figsize=(width if columns > 1 else 0.68 * width, height * rows), layout="constrained")
+    FigureCanvasAgg(canvas)
+    axes = canvas.subplots(rows, columns, squeeze=False)
+    panels = list(axes.flat)
+    for spare in panels[count:]:
+        spare.set_visible(False)
+    return canvas, panels[:count]
+
+
+def _add_legend(canvas: "Canvas", panels: Sequence["Axes"]) -> None:
+    """One legend for all panels, with each label once."""
+    found = {
+        label: handle for panel in panels for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
+    }
+    canvas.legend(found.values(), found.keys(), loc="outside upper left", ncols=min(6, len(found)))
+
+
+def _style(palette: Palette, salt: str = "drp") -> Any:
+    """A matplotlib context. salt: the SVG's ids are derived from it, so that two figures on a page share none."""
+    import matplotlib
+
+    settings: dict[Any, Any] = {
+        "font.size": 9,
+        "axes.titlesize": 9.5,
+        "text.color": palette.text,
+        "axes.labelcolor": palette.text,
+        "axes.titlecolor": palette.text,
+        "axes.edgecolor": palette.grid,
+        "xtick.color": palette.text,
+        "ytick.color": palette.text,
+        "axes.grid": True,
+        "grid.color": palette.grid,
+        "grid.linewidth": 0.6,
+        "axes.axisbelow": True,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.spines.left": False,
+        "xtick.major.size": 0,
+        "ytick.major.size": 0,
+        "legend.frameon": False,
+        "svg.fonttype": "none",
+        "svg.hashsalt": salt,
+        # A benchmark may be called `a_$b$`.
+        "text.parse_math": False,
+    }
+    return matplotlib.rc_context(settings)
+
+
+def _adapt_svg(svg: str, title: str) -> str:
+    """Replace placeholder colours and fonts by the page's, and make the drawing as wide as its column."""
+    from markupsafe import escape
+
+    svg = strip_controls(svg[svg.index("<svg") :])
+    for color, variable in CSS_VARIABLES.items():
+        svg = svg.replace(color, variable)
+    svg = re.sub(r"font: [^;\"]*?([\d.]+px)[^;\"]*", r"font: \1 var(--sans)", svg)
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    # The browser computes the height from the view box once width and height are gone.
+    head, body = svg.split(">", 1)
+    head = re.sub(r' (?:height|width)="[^"]*"', "", head).removeprefix("<svg")
+    return f'<svg role="img" aria-label="{escape(title)}"{head}>{body}'

@@ -1,20 +1,19 @@
-"""The page: one HTML file that needs nothing else, works offline, in light and dark, on a desk and on a phone.
+"""What the report's page consists of, and its rendering: one HTML file that needs no other file and no network.
 
-Everything in it that came from a model, a file name or a configuration is escaped by Jinja; the traces are JSON in
-script elements (see `drp.report.embedding`). A content security policy allows the page's own script, by its hash,
-and nothing from anywhere else.
+Jinja escapes everything that came from a model, a file name or a configuration. The traces are data in script elements
+(see `drp.report.viewer`). A content security policy allows the page's own script, by its hash, and nothing else.
 """
 
 import base64
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from drp.report.embedding import Embedding
-from drp.report.escaping import clean
+from drp.report.escaping import strip_controls
 from drp.report.figures import Figure
 from drp.report.tables import Table
+from drp.report.viewer import ViewerData
 
 TEMPLATES = Path(__file__).parent / "templates"
 SCRIPTS = ("traces.js", "viewer.js")
@@ -22,47 +21,57 @@ SCRIPTS = ("traces.js", "viewer.js")
 
 @dataclass(frozen=True)
 class Fact:
-    """A number with its name, and what to know about it."""
+    """One number at the top of a section."""
 
     label: str
     value: str
     note: str = ""
+    """Shown small, below the value."""
 
 
 @dataclass(frozen=True)
-class Bar:
-    """One part of a whole. share: 0 to 1."""
+class ShareBar:
+    """One part of a stacked bar."""
 
     label: str
     share: float
+    """From 0 to 1."""
 
 
 @dataclass(frozen=True)
-class Card:
-    """One benchmark at a glance. before, after: mean tokens; width: 0 to 1 of the longer of the two."""
+class BenchmarkCard:
+    """The main result on one benchmark, at the top of the page."""
 
     benchmark: str
     change: str
+    """Of the tokens, such as −64%."""
     accuracy: str
+    """Before and after."""
     detail: str
     bars: Sequence[tuple[str, str, float]]
-    """(model, tokens, width)"""
+    """(model, mean tokens, length of the bar from 0 to 1)"""
 
 
 @dataclass(frozen=True)
-class Section:
+class PageSection:
+    """A section of the page, in the order of its fields; left out if it is empty."""
+
     key: str
+    """The HTML id."""
     title: str
     intro: str = ""
     facts: Sequence[Fact] = ()
-    bars: Sequence[Bar] = ()
+    bars: Sequence[ShareBar] = ()
     figures: Sequence[Figure] = ()
     tables: Sequence[Table] = ()
-    texts: Sequence[tuple[str, str]] = ()
-    """(heading, preformatted text), folded."""
     viewer: bool = False
-    figures_first: bool = True
-    """Figures above the tables."""
+    """Contains the trace viewer."""
+    texts: Sequence[tuple[str, str]] = ()
+    """(heading, preformatted text), collapsed."""
+    figures_last: bool = False
+    """Figures below the tables."""
+    hidden_tables: Sequence[Table] = ()
+    """For tables.md and tables.tex; the page shows `bars` instead."""
 
     @property
     def is_empty(self) -> bool:
@@ -71,14 +80,22 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
+    """Everything on the page."""
+
     title: str
     subtitle: str
     headline: str
-    """One sentence: what came out."""
-    warning: str = ""
-    cards: Sequence[Card] = ()
-    sections: Sequence[Section] = ()
-    embedding: Embedding = field(default_factory=Embedding)
+    """The main result in one phrase."""
+    warning: str
+    """What is not finished; may be empty."""
+    cards: Sequence[BenchmarkCard]
+    sections: Sequence[PageSection]
+    viewer: ViewerData
+
+    @property
+    def tables(self) -> list[Table]:
+        """Every table, in the page's order."""
+        return [table for section in self.sections for table in (*section.tables, *section.hidden_tables)]
 
 
 def render_page(page: Page) -> str:
@@ -89,20 +106,20 @@ def render_page(page: Page) -> str:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
-        finalize=lambda value: clean(value) if type(value) is str else value,
+        finalize=lambda value: strip_controls(value) if type(value) is str else value,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     script = "\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in SCRIPTS)
-    # Markup only on what this package itself wrote, drew or encoded for where it stands.
+    index, chunks = page.viewer.encode()
+    # Markup is not escaped: it is only for what this package wrote, drew or encoded for its place in the page.
     return environment.get_template("report.html").render(
         page=page,
-        sections=[section for section in page.sections if not section.is_empty],
         svg_of=lambda figure: Markup(figure.render_svg()),
         style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        index=Markup(page.embedding.index()),
-        chunks=[Markup(chunk) for chunk in page.embedding.chunks],
+        index=Markup(index),
+        chunks=[Markup(chunk) for chunk in chunks],
     )

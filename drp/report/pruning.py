@@ -1,28 +1,37 @@
-"""What the teacher did: steps, skills, actions and the tokens that they saved.
+"""What the teacher did with the traces, and what judges said of its steps: skills, actions, tokens saved, win rates.
 
-Reads the records of pruned.jsonl as they come by (`add`). Tokens of a step are its share of the response's characters
-times the response's tokens: no tokenizer is at hand when a report is written, so they are estimates. The totals before
-and after are the exact counts that the records carry.
+Takes the records of pruned.jsonl or steps.jsonl one by one (`PruningSurvey.add`), and reads judge/NAME.summary.json. A
+step's tokens are estimated: its share of the response's characters times the response's tokens, since no tokenizer is
+loaded for a report. The totals before and after are the exact counts that the records carry.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from pydantic import ValidationError
+
+from drp.errors import InputError
+from drp.evaluation.preference import SUMMARY_SUFFIX, Preference
 from drp.records import Action, Decomposition, Pruning
-from drp.report.tables import Cell, Row, Table, number, percent, signed
+from drp.report.results import describe_interval, describe_p
+from drp.report.tables import EMPTY, Cell, Table, TableRow, number, percent, signed
+from drp.runs.jsonl import explain_os_errors
 
 TOP_SKILLS = 15
-"""Skills that have a row of their own; teachers name hundreds."""
+"""Skills with a row of their own; a teacher may name hundreds."""
 
 
 @dataclass
 class SkillUse:
-    """One skill over all traces. tokens, saved: estimates by characters."""
+    """The steps of one skill over all prunings."""
 
     steps: int = 0
     tokens: float = 0.0
+    """Estimated."""
     saved: float = 0.0
+    """Those of the tokens that pruning removed."""
     actions: Counter[Action] = field(default_factory=Counter)
 
     def add(self, other: "SkillUse") -> None:
@@ -37,17 +46,22 @@ class PruningSurvey:
     """Running totals over decompositions and prunings."""
 
     traces: int = 0
+    """Decompositions and prunings."""
     pruned: int = 0
+    """Prunings."""
     steps: int = 0
     actions: Counter[Action] = field(default_factory=Counter)
-    """Steps by the action on them."""
+    """Steps by the action taken on them."""
     skills: dict[str, SkillUse] = field(default_factory=lambda: defaultdict(SkillUse))
     before: list[int] = field(default_factory=list)
+    """Tokens of each original response, if known for the pruned one as well."""
     after: list[int] = field(default_factory=list)
-    """Tokens of each response, original and pruned, where both are known."""
+    """Tokens of the pruned responses, in the same order."""
     teachers: Counter[str] = field(default_factory=Counter)
+    """Traces by teacher."""
 
     def add(self, record: Decomposition) -> None:
+        """Count one record."""
         self.traces += 1
         self.steps += len(record.steps)
         self.teachers[record.teacher] += 1
@@ -75,16 +89,16 @@ class PruningSurvey:
 
     @property
     def reduction(self) -> float | None:
-        """Relative change of the tokens of the training responses: -0.45 is 45% fewer."""
+        """Relative change of the responses' tokens: -0.45 is 45% fewer. None if no tokens are known."""
         return sum(self.after) / sum(self.before) - 1 if sum(self.before) else None
 
     def share(self, action: Action) -> float | None:
-        """Of the steps; None where there are none."""
+        """The action's share of the steps; None if there are no steps."""
         total = self.actions.total()
         return self.actions[action] / total if total else None
 
     def top_skills(self) -> list[tuple[str, SkillUse]]:
-        """Skills by tokens saved, the largest first; the rest as one."""
+        """(skill, use) by tokens saved, most first. Beyond TOP_SKILLS, the others are added up in one entry."""
         ranked = sorted(self.skills.items(), key=lambda item: (-item[1].saved, item[0]))
         if len(ranked) <= TOP_SKILLS + 1:
             return ranked
@@ -95,7 +109,7 @@ class PruningSurvey:
 
 
 def each_step(record: Pruning) -> Iterator[tuple[int, Action, float]]:
-    """(step's index, action on it, characters left of it). What a merge leaves is shared out by its steps' lengths."""
+    """(step's index, action, characters left of the step). The text of a merge is divided by its steps' lengths."""
     for edit in record.edits:
         sources = [index for index in edit.sources if 0 <= index < len(record.steps)]
         total = sum(len(record.steps[index].text) for index in sources)
@@ -105,40 +119,83 @@ def each_step(record: Pruning) -> Iterator[tuple[int, Action, float]]:
 
 
 def actions_table(survey: PruningSurvey) -> Table:
-    """Share of the steps by action; the paper's section 3.2."""
+    """The share of each action (paper, section 3.2)."""
     rows = [
-        Row([Cell(action.value), Cell(number(survey.actions[action])), Cell(percent(survey.share(action)))])
+        TableRow([Cell(action.value), Cell(number(survey.actions[action])), Cell(percent(survey.share(action)))])
         for action in Action
     ]
-    return Table("actions", "Actions of the teacher", ["Action", "Steps", "Share"], rows)
-
-
-def _token_cells(use: SkillUse) -> list[Cell]:
-    """Dashes where no tokenizer counted the responses."""
-    if not use.tokens:
-        return [Cell("–"), Cell("–")]
-    return [Cell(number(use.tokens)), Cell(number(use.saved), signed(-100 * use.saved / use.tokens, unit="%"))]
+    return Table("actions", "Teacher actions", ["Action", "Steps", "Share"], rows)
 
 
 def skills_table(survey: PruningSurvey) -> Table:
-    """What each skill's steps cost and how much of it went."""
-    rows = []
-    for skill, use in survey.top_skills():
-        rows.append(
-            Row(
-                [
-                    Cell(skill),
-                    Cell(number(use.steps)),
-                    Cell(percent(use.actions[Action.DELETE] / use.steps, 0)),
-                    Cell(percent((use.actions[Action.REWRITE] + use.actions[Action.MERGE]) / use.steps, 0)),
-                    *_token_cells(use),
-                ]
-            )
-        )
+    """The tokens of each skill's steps, and how many of them pruning saved."""
     return Table(
         key="skills",
-        title="Skills, by the tokens that pruning them saved",
-        columns=["Skill", "Steps", "Deleted", "Rewritten, merged", "Tokens", "Saved"],
-        rows=rows,
-        caption="Tokens of a step are estimated by its share of the response's characters.",
+        title="Skills by tokens saved",
+        columns=["Skill", "Steps", "Deleted", "Rewritten or merged", "Tokens", "Saved"],
+        rows=[_skill_row(skill, use) for skill, use in survey.top_skills()],
+        caption="The tokens of a step are estimated from its share of the response's characters.",
+    )
+
+
+def _skill_row(skill: str, use: SkillUse) -> TableRow:
+    tokens = [EMPTY, EMPTY]
+    if use.tokens:
+        tokens = [Cell(number(use.tokens)), Cell(number(use.saved), signed(-100 * use.saved / use.tokens, unit="%"))]
+    return TableRow(
+        [
+            Cell(skill),
+            Cell(number(use.steps)),
+            Cell(percent(use.actions[Action.DELETE] / use.steps, 0)),
+            Cell(percent((use.actions[Action.REWRITE] + use.actions[Action.MERGE]) / use.steps, 0)),
+            *tokens,
+        ]
+    )
+
+
+def read_preferences(folder: Path) -> list[Preference]:
+    """The summaries in a run's `judge` folder, by name. Raises InputError on a file that is no such summary."""
+    return [_read_preference(path) for path in sorted(folder.glob(f"*{SUMMARY_SUFFIX}"))]
+
+
+def _read_preference(path: Path) -> Preference:
+    with explain_os_errors(path):
+        text = path.read_bytes()
+    try:
+        return Preference.model_validate_json(text)
+    except ValidationError:
+        raise InputError(f"{path}: not a summary of `drp judge`; delete it, or run `drp judge` again") from None
+
+
+def judging_table(preferences: Sequence[Preference]) -> Table | None:
+    """How often judges preferred this run's steps to others'; None if nothing was judged."""
+    if not preferences:
+        return None
+    return Table(
+        key="judge",
+        texts=2,
+        title="Decompositions compared by a judge",
+        columns=["Compared with", "Judge", "Pairs", "Won / lost", "Ties", "Win rate", "p", "By position"],
+        rows=[_judging_row(preference) for preference in preferences],
+        caption=(
+            "A judge sees each pair in both orders; this run's decomposition wins if it is preferred in both. Win "
+            "rate: share of the pairs with a winner, with the exact 95% interval. p: exact sign test. By position: "
+            "share of the pairs in which the judge preferred the same position in both orders; they count as ties."
+        ),
+        notes=[f"{preference.b}: {warning}." for preference in preferences for warning in preference.warnings],
+    )
+
+
+def _judging_row(found: Preference) -> TableRow:
+    return TableRow(
+        [
+            Cell(found.b),
+            Cell(found.judge),
+            Cell(number(found.n)),
+            Cell(f"{found.a_wins} / {found.b_wins}"),
+            Cell(number(found.ties)),
+            Cell(percent(found.win_rate), note=describe_interval(found.win_rate_ci, 100, 1)),
+            Cell(describe_p(found.p)),
+            Cell(percent(found.position_bias)),
+        ]
     )

@@ -1,46 +1,159 @@
-"""The paper's ablations, Tables 2 to 4, of whatever runs stand side by side and whatever models a run evaluated.
+"""The evaluated models of one run: outcomes, scores and paired comparisons, and the tables of them.
 
-Table 2   decompose.method differs, or a model is called default...   Dataset | Method | Accuracy | Tokens
-Table 3   the teacher differs, or a model is called ...-teacher       Method | Accuracy, Tokens of each benchmark
-Table 4   a model, or a run, is called distill...                     as Table 2
+Reads eval/MODEL/BENCHMARK.jsonl. Scores are computed from these samples, not taken from summary.json, so that a report
+can be made with another cutoff than the evaluation's.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 from typing import NamedTuple
 
-from drp.evaluation.outcomes import POLICIES
-from drp.evaluation.score import Score
-from drp.report.evaluation import BASE, HEADLINE, TRAINED, Evaluation, describe_interval, name_model
-from drp.report.run import Run, benchmarks_of, settings_of
-from drp.report.tables import Cell, Group, Row, Table, Tone, number, percent, signed
+from drp.evaluation.outcomes import POLICIES, Outcome, Policy, apply_policy, benchmark_files, read_outcomes
+from drp.evaluation.score import Score, means_by_problem, score_benchmark
+from drp.evaluation.statistics import Comparison, Interval, ProblemMeans, compare, holm
+from drp.report.escaping import strip_controls
+from drp.report.tables import EMPTY, Cell, ColumnGroup, Table, TableRow, Tone, number, percent, signed
 
-FEW = 60
-"""A benchmark of so many problems or fewer is written as right answers of all, as the paper does with AIME's 30."""
+BASE, TRAINED = "base", "drp"
+"""Folders in eval/ of the student before and after training."""
+HEADLINE_POLICY: Policy = "cap"
+"""The policy of the main table and of paired comparisons. It keeps every problem, and limits the weight of a response
+that loops without end."""
+FEW_PROBLEMS = 60
+"""Up to so many problems, accuracy is shown as `15/30`, as the paper does for AIME24."""
 
-EMPTY = Cell("–")
+ModelBenchmark = tuple[str, str]
+"""(model, benchmark)"""
 
 
-def main_table(evaluation: Evaluation, title: str = "Pass@1 and tokens") -> Table:
-    """Table 1: a row a model; pass@1 and tokens of each benchmark, with the tokens' change against the base."""
-    return Table(
-        key="main",
-        title=title,
-        columns=["Model", *chain.from_iterable(["Pass@1", "#Tokens"] for _ in evaluation.benchmarks)],
-        groups=[Group("", 1), *(Group(benchmark, 2) for benchmark in evaluation.benchmarks)],
-        rows=[main_row(evaluation, model, name_model(model)) for model in evaluation.models],
-        caption=_describe_counting(evaluation),
-        notes=_warn_of_small(evaluation),
+@dataclass(frozen=True)
+class Evaluation:
+    """What a run's eval folder holds."""
+
+    models: Sequence[str]
+    """The base first, the trained model second, then the others by name."""
+    benchmarks: Sequence[str]
+    """In the configuration's order."""
+    cutoff_tokens: int
+    outcomes: Mapping[ModelBenchmark, Sequence[Outcome]]
+    scores: Mapping[ModelBenchmark, Mapping[Policy, Score]]
+    comparisons: Mapping[ModelBenchmark, Comparison]
+    """Each other model compared with the base."""
+
+    def score(self, model: str, benchmark: str, policy: Policy = HEADLINE_POLICY) -> Score | None:
+        found = self.scores.get((model, benchmark))
+        return None if found is None else found[policy]
+
+    @property
+    def subject(self) -> str | None:
+        """The model that the headline is about: the trained one, else the first that is not the base."""
+        others = [model for model in self.models if model != BASE]
+        return others[0] if others else None
+
+
+def read_evaluation(
+    folder: Path, benchmarks: Sequence[str] = (), cutoff_tokens: int = 12000, seed: int = 0
+) -> Evaluation | None:
+    """Read a run's eval folder; None if it holds no samples.
+
+    benchmarks: the order to show them in; others follow by name. seed: of the bootstraps.
+    Raises InputError on an unreadable line.
+    """
+    outcomes: dict[ModelBenchmark, list[Outcome]] = {}
+    for model in _list_models(folder):
+        for benchmark, path in benchmark_files(folder / model):
+            found = list(read_outcomes(path))
+            if found:
+                outcomes[model, benchmark] = found
+    if not outcomes:
+        return None
+    names = {benchmark for _, benchmark in outcomes}
+    return Evaluation(
+        models=list(dict.fromkeys(model for model, _ in outcomes)),
+        benchmarks=[*(name for name in benchmarks if name in names), *sorted(names - set(benchmarks))],
+        cutoff_tokens=cutoff_tokens,
+        outcomes=outcomes,
+        scores={key: score_benchmark(found, cutoff_tokens, seed) for key, found in outcomes.items()},
+        comparisons=_compare_with_base(outcomes, cutoff_tokens, seed),
     )
 
 
-def main_row(evaluation: Evaluation, model: str, label: str, benchmarks: Sequence[str] | None = None) -> Row:
-    """benchmarks: the columns; None: the evaluation's own."""
-    columns = evaluation.benchmarks if benchmarks is None else benchmarks
-    cells = [_score_cells(evaluation, model, benchmark) for benchmark in columns]
-    return Row([Cell(label), *chain.from_iterable(cells)], emphasis=model == evaluation.subject)
+def _list_models(folder: Path) -> list[str]:
+    if not folder.is_dir():
+        return []
+    names = [path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    return sorted(names, key=lambda name: (name != BASE, name != TRAINED, name))
+
+
+def _compare_with_base(
+    outcomes: Mapping[ModelBenchmark, Sequence[Outcome]], cutoff_tokens: int, seed: int
+) -> dict[ModelBenchmark, Comparison]:
+    means = {key: headline_means(found, cutoff_tokens) for key, found in outcomes.items()}
+    comparisons = {}
+    for (model, benchmark), after in means.items():
+        before = means.get((BASE, benchmark))
+        comparison = None if model == BASE or before is None else compare(before, after, seed)
+        if comparison is not None:
+            comparisons[model, benchmark] = comparison
+    return comparisons
+
+
+def headline_means(outcomes: Sequence[Outcome], cutoff_tokens: int) -> dict[str, ProblemMeans]:
+    """Each problem's means under HEADLINE_POLICY, for a paired comparison."""
+    return means_by_problem(apply_policy(outcomes, HEADLINE_POLICY, cutoff_tokens))
+
+
+def name_model(model: str) -> str:
+    """A model's name in tables, as the paper writes it: Base, +DRP, +others."""
+    return {BASE: "Base", TRAINED: "+DRP"}.get(model, f"+{strip_controls(model)}")
+
+
+def main_table(evaluation: Evaluation) -> Table:
+    """The paper's Table 1: a row for each model, with pass@1, tokens, and their change relative to the base."""
+    cutoff = f"{evaluation.cutoff_tokens:,}"
+    if any(score["none"].over_cutoff for score in evaluation.scores.values()):
+        counting = f"Responses longer than {cutoff} tokens count as {cutoff} tokens and as incorrect."
+    else:
+        counting = f"No response is longer than the cutoff of {cutoff} tokens."
+    return benchmark_table(
+        "main",
+        "Pass@1 and tokens",
+        evaluation.benchmarks,
+        [model_row(evaluation, model, name_model(model), evaluation.benchmarks) for model in evaluation.models],
+        caption=f"As the paper's Table 1. {counting} {describe_intervals([evaluation])}",
+        notes=warn_of_few_problems(_list_comparisons(evaluation)),
+    )
+
+
+def benchmark_table(
+    key: str,
+    title: str,
+    benchmarks: Sequence[str],
+    rows: Sequence[TableRow],
+    *,
+    first: str = "Model",
+    pair: tuple[str, str] = ("Pass@1", "#Tokens"),
+    caption: str,
+    notes: Sequence[str] = (),
+) -> Table:
+    """A table with a group of two columns, `pair`, for each benchmark. first: the first column's head."""
+    return Table(
+        key=key,
+        title=title,
+        columns=[first, *chain.from_iterable(pair for _ in benchmarks)],
+        groups=[ColumnGroup("", 1), *(ColumnGroup(benchmark, 2) for benchmark in benchmarks)],
+        rows=rows,
+        caption=caption,
+        notes=notes,
+    )
+
+
+def model_row(evaluation: Evaluation, model: str, label: str, benchmarks: Sequence[str]) -> TableRow:
+    """Accuracy and tokens of a model on each benchmark; the headline's model is emphasised."""
+    cells = [_score_cells(evaluation, model, benchmark) for benchmark in benchmarks]
+    return TableRow([Cell(label), *chain.from_iterable(cells)], emphasis=model == evaluation.subject)
 
 
 def _score_cells(evaluation: Evaluation, model: str, benchmark: str) -> list[Cell]:
@@ -48,19 +161,20 @@ def _score_cells(evaluation: Evaluation, model: str, benchmark: str) -> list[Cel
     if score is None:
         return [EMPTY, EMPTY]
     base = None if model == BASE else evaluation.score(BASE, benchmark)
-    return [accuracy_cell(score), tokens_cell(score, base)]
+    return [accuracy_cell(score), _tokens_cell(score, base)]
 
 
 def accuracy_cell(score: Score) -> Cell:
+    """`94.1%`, or `15/30` for few problems; the note has the deviation between passes and the interval."""
     note = describe_interval(score.accuracy_ci, 100, 1)
     if score.accuracy_sd is not None:
         note = f"±{100 * score.accuracy_sd:.1f}, {note}"
-    if score.accuracy is not None and score.n == score.problems <= FEW:
+    if score.accuracy is not None and score.n == score.problems <= FEW_PROBLEMS:
         return Cell(f"{round(score.accuracy * score.n)}/{score.n}", note=note)
     return Cell(percent(score.accuracy), note=note)
 
 
-def tokens_cell(score: Score, base: Score | None) -> Cell:
+def _tokens_cell(score: Score, base: Score | None) -> Cell:
     note = describe_interval(score.tokens_ci)
     if base is None or not base.mean_tokens or score.mean_tokens is None:
         return Cell(number(score.mean_tokens), note=note)
@@ -69,108 +183,108 @@ def tokens_cell(score: Score, base: Score | None) -> Cell:
     return Cell(number(score.mean_tokens), signed(100 * change, unit="%"), tone, note)
 
 
-def _describe_counting(evaluation: Evaluation) -> str:
-    cutoff, spread = f"{evaluation.cutoff_tokens:,}", describe_spread([evaluation])
-    if not evaluation.over_cutoff:
-        counting = f"No response is longer than the cutoff of {cutoff} tokens."
-    else:
-        counting = f"Responses longer than {cutoff} tokens count as {cutoff} tokens and as wrong (policy {HEADLINE})."
-    return f"The paper's Table 1. {counting} With 95% intervals{spread}."
+def describe_interval(interval: Interval | None, scale: float = 1, digits: int = 0) -> str:
+    """`low–high`; empty for None."""
+    if interval is None:
+        return ""
+    return f"{scale * interval.low:,.{digits}f}–{scale * interval.high:,.{digits}f}"
 
 
-def describe_spread(evaluations: Sequence[Evaluation]) -> str:
-    """What `accuracy_cell` writes after ±; nothing where it nowhere does."""
-    scores = (policies[HEADLINE] for evaluation in evaluations for policies in evaluation.scores.values())
-    return "; ±: standard deviation between passes" if any(score.accuracy_sd is not None for score in scores) else ""
+def describe_intervals(evaluations: Iterable[Evaluation]) -> str:
+    """What the notes of `model_row` hold."""
+    scores = (policies[HEADLINE_POLICY] for evaluation in evaluations for policies in evaluation.scores.values())
+    spread = "; ±: standard deviation between passes" if any(score.accuracy_sd is not None for score in scores) else ""
+    return f"With 95% intervals{spread}."
 
 
-def _warn_of_small(evaluation: Evaluation) -> list[str]:
-    """One warning a benchmark, whatever the number of models."""
-    found = {
-        benchmark: comparison.warning
-        for (_, benchmark), comparison in evaluation.comparisons.items()
-        if comparison.warning is not None
-    }
-    return [f"{benchmark}, {found[benchmark]}." for benchmark in evaluation.benchmarks if benchmark in found]
+class LabelledComparison(NamedTuple):
+    """One row of a table of paired comparisons."""
+
+    benchmark: str
+    label: str
+    """The model or run that is compared."""
+    comparison: Comparison
 
 
-def policies_table(evaluation: Evaluation) -> Table:
-    """Table 5: what the cutoff does to the figures."""
-    labels = {
-        "none": "no cutoff",
-        "cap": f"capped at {evaluation.cutoff_tokens:,}",
-        "exclude": f"over {evaluation.cutoff_tokens:,} left out",
-    }
-    rows = []
-    for model in evaluation.models:
-        for policy in POLICIES:
-            cells = [Cell(f"{name_model(model)}, {labels[policy]}")]
-            for benchmark in evaluation.benchmarks:
-                score = evaluation.score(model, benchmark, policy)
-                left_out = f"{score.n} of {evaluation.scores[model, benchmark]['none'].n}" if score else ""
-                cells += (
-                    [EMPTY, EMPTY]
-                    if score is None
-                    else [
-                        Cell(accuracy_cell(score).text, note=left_out if policy == "exclude" else ""),
-                        Cell(number(score.mean_tokens)),
-                    ]
-                )
-            rows.append(Row(cells))
-    return Table(
-        key="policies",
-        title="What the cutoff does",
-        columns=["Model and policy", *chain.from_iterable(["Accuracy", "Tokens"] for _ in evaluation.benchmarks)],
-        groups=[Group("", 1), *(Group(benchmark, 2) for benchmark in evaluation.benchmarks)],
-        rows=rows,
-        caption="The paper's Table 5. Its wording of the 12k cutoff fits both: capped, and left out.",
-    )
-
-
-def behaviour_table(evaluation: Evaluation) -> Table:
-    """Thinking against summary, and how often responses end badly; as generated, no cutoff."""
-    rows = []
-    for benchmark in evaluation.benchmarks:
-        for model in evaluation.models:
-            score = evaluation.score(model, benchmark, "none")
-            if score is not None:
-                rows.append(Row([Cell(benchmark), Cell(name_model(model)), *_behaviour_cells(score)]))
-    return Table(
-        key="behaviour",
-        texts=2,
-        title="How responses go",
-        columns=[
-            "Benchmark",
-            "Model",
-            "Samples",
-            "Thinking tokens",
-            "Summary tokens",
-            "Cut off",
-            "Looping",
-            "Ungraded",
-        ],
-        rows=rows,
-        caption=(
-            "Tokens as generated, without a cutoff. Cut off: stopped by the engine's limit. Looping: ends in at least "
-            "three copies of one text, 200 characters or more. Ungraded counts as not right."
-        ),
-    )
-
-
-def _behaviour_cells(score: Score) -> list[Cell]:
-    thinking, total = score.mean_thinking_tokens, score.mean_tokens
-    summary = None if thinking is None or total is None else total - thinking
-    shares: Sequence[int] = (score.truncated, score.looping, score.ungraded)
+def _list_comparisons(evaluation: Evaluation) -> list[LabelledComparison]:
     return [
-        Cell(number(score.n)),
-        Cell(number(thinking)),
-        Cell(number(summary)),
-        *(Cell(percent(count / score.n) if count else "0", note=number(count) if count else "") for count in shares),
+        LabelledComparison(benchmark, name_model(model), comparison)
+        for benchmark in evaluation.benchmarks
+        for model in evaluation.models
+        if (comparison := evaluation.comparisons.get((model, benchmark))) is not None
     ]
 
 
+def warn_of_few_problems(comparisons: Iterable[LabelledComparison]) -> list[str]:
+    """One warning for each benchmark that has few problems."""
+    found = {one.benchmark: one.comparison.warning for one in comparisons if one.comparison.warning is not None}
+    return [f"{benchmark}, {warning}." for benchmark, warning in found.items()]
+
+
+def paired_table(evaluation: Evaluation) -> Table | None:
+    """Each model compared with the base, problem by problem; None if there is nothing to compare."""
+    return comparisons_table("paired", "Paired comparison with the base model", "Model", _list_comparisons(evaluation))
+
+
+def comparisons_table(
+    key: str, title: str, second: str, comparisons: Sequence[LabelledComparison], notes: Sequence[str] = ()
+) -> Table | None:
+    """A row for each comparison, with p-values corrected over the table; None if there are none.
+
+        gsm8k   +DRP   1,319   +2.4 points (+1.0 to +3.8)   58 / 26   0.001   −64.2% (−65.1 to −63.2)   < 0.001
+
+    second: the head of the labels' column.
+    """
+    if not comparisons:
+        return None
+    accuracy = holm([one.comparison.accuracy_p for one in comparisons])
+    tokens = holm([one.comparison.tokens_p for one in comparisons])
+    return Table(
+        key=key,
+        texts=2,
+        title=title,
+        columns=["Benchmark", second, "n", "Accuracy change", "Gained / lost", "p", "Tokens change", "p"],
+        rows=[_comparison_row(*row) for row in zip(comparisons, accuracy, tokens, strict=True)],
+        caption=(
+            "Problem by problem. Gained / lost: problems solved more often / less often than before. 95% intervals: "
+            "bootstrap over problems. p of accuracy: exact McNemar test, or Wilcoxon's signed-rank test for several "
+            "samples per problem. p of tokens: Wilcoxon's signed-rank test. Each is Holm-corrected over the table."
+        ),
+        notes=notes,
+    )
+
+
+def _comparison_row(one: LabelledComparison, accuracy_p: float, tokens_p: float) -> TableRow:
+    found = one.comparison
+    return TableRow(
+        [
+            Cell(one.benchmark),
+            Cell(one.label),
+            Cell(number(found.n)),
+            Cell(signed(100 * found.accuracy_change, 1, " points"), note=_signed_interval(found.accuracy_ci)),
+            Cell(f"{found.gained} / {found.lost}"),
+            Cell(describe_p(accuracy_p)),
+            EMPTY
+            if found.tokens_change is None
+            else Cell(signed(100 * found.tokens_change, 1, "%"), note=_signed_interval(found.tokens_ci)),
+            Cell(describe_p(tokens_p)),
+        ]
+    )
+
+
+def _signed_interval(interval: Interval | None) -> str:
+    """In points or percent; empty for None."""
+    if interval is None:
+        return ""
+    return f"{signed(100 * interval.low, 1)} to {signed(100 * interval.high, 1)}"
+
+
+def describe_p(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
 def samples_table(evaluation: Evaluation) -> Table | None:
-    """pass@k and majority@k; None where every problem was sampled once."""
+    """pass@k and majority@k; None if every problem was sampled once."""
     found = [
         (benchmark, model, score)
         for benchmark in evaluation.benchmarks
@@ -181,7 +295,7 @@ def samples_table(evaluation: Evaluation) -> Table | None:
         return None
     ks = sorted({k for _, _, score in found for k in score.pass_at})
     rows = [
-        Row(
+        TableRow(
             [
                 Cell(benchmark),
                 Cell(name_model(model)),
@@ -195,134 +309,91 @@ def samples_table(evaluation: Evaluation) -> Table | None:
     return Table(
         key="samples",
         texts=2,
-        title="Several samples a problem",
+        title="Several samples per problem",
         columns=["Benchmark", "Model", "Deviation between passes", *(f"Pass@{k}" for k in ks), f"Maj@{max(ks)}"],
         rows=rows,
-        caption="Unbiased pass@k over problems with all their samples; ties of the majority count by share.",
+        caption=(
+            "Pass@k is the unbiased estimate over the problems that have all their samples. Maj@k is the accuracy of "
+            "the most frequent answer; a tie counts as the share of the tied answers that are correct."
+        ),
     )
 
 
-CAPTION = "Changes are against the base of the same run. Where runs are compared, they can differ in more than this."
-
-METHODS = {"skill": "DRP", "default": "Default", "sentence": "Sentences"}
-"""The paper's names of decompose.method."""
-
-
-class Arm(NamedTuple):
-    """One row of an ablation: a model of a run."""
-
-    label: str
-    run: Run
-    model: str
-
-
-class Ablation(NamedTuple):
-    key: str
-    title: str
-    label_run: Callable[[Run], str]
-    """What a run's trained model is called; empty: it does not belong here."""
-    label_model: Callable[[str], str]
-    """What another model of a run is called; empty likewise."""
-    by_dataset: bool
-    """A row a benchmark and method, as in Tables 2 and 4; else a row a method, as in Table 3."""
-
-
-def _label_method(run: Run) -> str:
-    method = settings_of(run).get("decompose.method", "")
-    return METHODS.get(method, method)
-
-
-def _label_teacher(run: Run) -> str:
-    settings = settings_of(run)
-    named = (settings.get(f"teacher.{key}", "null") for key in ("model", "provider"))
-    return next((f"with {name} as teacher" for name in named if name != "null"), "")
+def policies_table(evaluation: Evaluation) -> Table:
+    """The paper's Table 5: scores under each policy."""
+    labels = {
+        "none": "no cutoff",
+        "cap": f"capped at {evaluation.cutoff_tokens:,}",
+        "exclude": f"over {evaluation.cutoff_tokens:,} left out",
+    }
+    rows = [
+        TableRow(
+            [
+                Cell(f"{name_model(model)}, {labels[policy]}"),
+                *chain.from_iterable(
+                    _policy_cells(evaluation, model, benchmark, policy) for benchmark in evaluation.benchmarks
+                ),
+            ]
+        )
+        for model in evaluation.models
+        for policy in POLICIES
+    ]
+    return benchmark_table(
+        "policies",
+        "Effect of the cutoff",
+        evaluation.benchmarks,
+        rows,
+        first="Model and policy",
+        pair=("Accuracy", "Tokens"),
+        caption="As the paper's Table 5, whose description of the cutoff allows both readings: capped, and left out.",
+    )
 
 
-def _label_target(run: Run) -> str:
-    """By its name: training on a teacher's own responses looks like any other training. R1-Distill is a student."""
-    return "Distill" if "distill" in run.name.lower().replace("r1-distill", "") else "DRP"
+def _policy_cells(evaluation: Evaluation, model: str, benchmark: str, policy: Policy) -> list[Cell]:
+    score = evaluation.score(model, benchmark, policy)
+    if score is None:
+        return [EMPTY, EMPTY]
+    counted = f"{score.n} of {evaluation.scores[model, benchmark]['none'].n}" if policy == "exclude" else ""
+    return [Cell(accuracy_cell(score).text, note=counted), Cell(number(score.mean_tokens))]
 
 
-ABLATIONS = (
-    Ablation(
-        "skills",
-        "Skill-based steps against default ones (the paper's Table 2)",
-        _label_method,
-        lambda model: "Default" if model.startswith("default") else "",
-        by_dataset=True,
-    ),
-    Ablation(
-        "teachers",
-        "The teacher's influence (the paper's Table 3)",
-        _label_teacher,
-        lambda model: f"with {model.removesuffix('-teacher')} as teacher" if model.endswith("-teacher") else "",
-        by_dataset=False,
-    ),
-    Ablation(
-        "targets",
-        "Pruned traces against the teacher's own (the paper's Table 4)",
-        _label_target,
-        lambda model: "Distill" if model.startswith("distill") else "",
-        by_dataset=True,
-    ),
-)
-
-
-def ablation_tables(runs: Sequence[Run]) -> list[Table]:
-    """Those of which there are at least two arms that differ. runs: evaluated ones."""
-    tables = []
-    for ablation in ABLATIONS:
-        arms = list(_find_arms(ablation, runs))
-        if len({arm.label for arm in arms}) > 1:
-            arms = [Arm("Base", runs[0], BASE), *_tell_apart(arms)]
-            tables.append(_by_dataset(ablation, arms) if ablation.by_dataset else _by_method(ablation, arms))
-    return tables
-
-
-def _find_arms(ablation: Ablation, runs: Sequence[Run]) -> Iterator[Arm]:
-    """The variants first, then what they are compared with, as in the paper."""
-    arms = []
-    for run in runs:
-        models = run.evaluation.models if run.evaluation else ()
-        label = ablation.label_run(run)
-        if TRAINED in models and label:
-            arms.append(Arm(label, run, TRAINED))
-        arms += [Arm(label, run, model) for model in models if (label := ablation.label_model(model))]
-    yield from sorted(arms, key=lambda arm: ablation.by_dataset and arm.label == "DRP")
-
-
-def _tell_apart(arms: Sequence[Arm]) -> list[Arm]:
-    """Labels that stand twice are followed by their run's name."""
-    times = Counter(arm.label for arm in arms)
-    return [arm._replace(label=f"{arm.label} ({arm.run.name})") if times[arm.label] > 1 else arm for arm in arms]
-
-
-def _by_method(ablation: Ablation, arms: Sequence[Arm]) -> Table:
-    benchmarks = benchmarks_of([arm.run for arm in arms])
+def behaviour_table(evaluation: Evaluation) -> Table:
+    """Tokens of thinking and summary, and how many responses were cut off, loop or could not be graded."""
     return Table(
-        key=ablation.key,
-        title=ablation.title,
-        columns=["Method", *chain.from_iterable(["Accuracy", "Tokens"] for _ in benchmarks)],
-        groups=[Group("", 1), *(Group(benchmark, 2) for benchmark in benchmarks)],
-        rows=[_row_of(arm, benchmarks) for arm in arms],
-        caption=CAPTION,
+        key="behaviour",
+        texts=2,
+        title="Parts and endings of responses",
+        columns=[
+            "Benchmark",
+            "Model",
+            "Samples",
+            "Thinking tokens",
+            "Summary tokens",
+            "Cut off",
+            "Looping",
+            "Not graded",
+        ],
+        rows=[
+            TableRow([Cell(benchmark), Cell(name_model(model)), *_behaviour_cells(score)])
+            for benchmark in evaluation.benchmarks
+            for model in evaluation.models
+            if (score := evaluation.score(model, benchmark, "none")) is not None
+        ],
+        caption=(
+            "Responses as generated, without a cutoff. Cut off: stopped by the engine's limit. Looping: ends in at "
+            "least three copies of one text, together 200 characters or more. Not graded: the answer could not be "
+            "graded, and counts as not correct."
+        ),
     )
 
 
-def _by_dataset(ablation: Ablation, arms: Sequence[Arm]) -> Table:
-    rows = []
-    for benchmark in benchmarks_of([arm.run for arm in arms]):
-        for place, arm in enumerate(arms):
-            row = _row_of(arm, [benchmark])
-            rows.append(replace(row, cells=[Cell("" if place else benchmark), *row.cells]))
-    return Table(ablation.key, ablation.title, ["Dataset", "Method", "Accuracy", "Tokens"], rows, (), CAPTION, texts=2)
-
-
-def _row_of(arm: Arm, benchmarks: Sequence[str]) -> Row:
-    assert arm.run.evaluation is not None
-    row = main_row(arm.run.evaluation, arm.model, arm.label, benchmarks)
-    return replace(row, emphasis=arm.label.startswith("DRP"))
-
-
-# FOLDED DOC of reporting.results:
-# Tables about evaluated models: the form of the paper's Tables 1 and 5, and what its referee asked for.
+def _behaviour_cells(score: Score) -> list[Cell]:
+    thinking, total = score.mean_thinking_tokens, score.mean_tokens
+    summary = None if thinking is None or total is None else total - thinking
+    counts = (score.truncated, score.looping, score.ungraded)
+    return [
+        Cell(number(score.n)),
+        Cell(number(thinking)),
+        Cell(number(summary)),
+        *(Cell(percent(count / score.n), note=number(count)) if count else Cell("0") for count in counts),
+    ]

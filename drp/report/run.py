@@ -1,7 +1,6 @@
-"""Everything a run directory holds that a report can show. What is not there yet is None, or empty."""
+"""What a run directory holds, for the report and `drp view`. A part that does not exist yet is None or empty."""
 
 import json
-import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -9,40 +8,48 @@ from typing import Any
 
 from drp.config.sections import hide_credentials
 from drp.errors import InputError
-from drp.evaluation.outcomes import benchmark_files
 from drp.evaluation.preference import Preference
-from drp.records import Decomposition, Failure, Pruning, Sample, Trace
-from drp.report.cost import StageCost, read_costs
-from drp.report.embedding import Embedding
-from drp.report.evaluation import BASE, Evaluation, name_model, read_evaluation, read_preferences
-from drp.report.pruning import PruningSurvey
-from drp.report.training import Training, read_training
+from drp.records import Decomposition, Failure, Pruning, Trace, Usage
+from drp.report.pruning import PruningSurvey, read_preferences
+from drp.report.results import Evaluation, read_evaluation
+from drp.report.training import TrainingCurves, read_training
+from drp.report.viewer import ViewerData
 from drp.runs.jsonl import read_records
-from drp.runs.manifest import Manifest
+from drp.runs.manifest import Manifest, load_manifest
 from drp.runs.rundir import RunDir
 
-PAIRS = 100
-"""Pairs of responses shown of each benchmark, right before and wrong after; and the other way round."""
+MANIFEST_SUFFIX = ".manifest.json"
 
-HASHES = ("prompts", "sha256", "input")
-"""Parts of a fingerprint that name contents by their hash; a user cannot read them."""
 
-MODELS, BENCHMARKS = "eval.models", "eval.benchmarks"
-"""Keys in whose place `settings_of` has one for each model, and for each benchmark."""
+@dataclass(frozen=True)
+class ArtifactManifest:
+    """A manifest, and the artifact it belongs to."""
+
+    artifact: str
+    """Path within the run directory."""
+    manifest: Manifest
+
+    @property
+    def usage(self) -> Usage | None:
+        """What was paid for, failed records included; if that is unknown, what the written records used. None for a
+        stage without a teacher."""
+        return self.manifest.paid or self.manifest.usage
 
 
 @dataclass(frozen=True)
 class Run:
-    """name: what tables call it."""
+    """One run directory as the report shows it."""
 
     name: str
+    """What tables call it."""
     root: Path
     evaluation: Evaluation | None
     survey: PruningSurvey | None
-    training: Training | None
-    costs: Sequence[StageCost]
+    training: TrainingCurves | None
+    manifests: Sequence[ArtifactManifest]
+    """In the order in which the stages were started."""
     preferences: Sequence[Preference] = ()
-    """Of judges, between this run's steps and others'."""
+    """Of judges, comparing this run's steps with others'."""
 
 
 def read_run(
@@ -50,55 +57,52 @@ def read_run(
     benchmarks: Sequence[str] = (),
     cutoff_tokens: int = 12000,
     seed: int = 0,
-    embedding: Embedding | None = None,
+    viewer: ViewerData | None = None,
 ) -> Run:
-    """Read what is there. embedding: takes the traces for the viewer.
+    """Read a run directory.
 
-    Raises InputError where `root` is not a folder.
+    benchmarks: their order in tables. seed: of the bootstraps, and of the responses drawn for the viewer.
+    viewer: gets the traces, failures and responses to show.
+    Raises InputError if `root` is not a folder.
     """
     if not root.is_dir():
         raise InputError(f"{root}: no such run directory; `drp run CONFIG` makes one")
     rundir = RunDir(root)
     evaluation = read_evaluation(rundir.eval, benchmarks, cutoff_tokens, seed)
-    if embedding is not None:
-        _embed_failures(rundir, embedding)
+    if viewer is not None:
+        viewer.add_failures(rundir.traces, read_failures(rundir))
         if evaluation is not None:
-            _embed_pairs(rundir, evaluation, embedding, seed)
+            viewer.add_changed_responses(rundir.eval, evaluation, seed)
     return Run(
         name=root.resolve().name,
         root=root,
         evaluation=evaluation,
-        survey=_read_traces(rundir, embedding),
+        survey=_survey_traces(rundir, viewer),
         training=read_training(rundir.train),
-        costs=read_costs(root),
+        manifests=read_manifests(root),
         preferences=read_preferences(rundir.judge),
     )
 
 
-def tell_apart(runs: Sequence[Run]) -> list[Run]:
-    """Runs whose folders have the same name are called by more of their paths."""
-    paths = [run.root.resolve().parts[1:] for run in runs]
-    depth = 1
-    while len({path[-depth:] for path in paths}) < len(set(paths)):
-        depth += 1
-    return [replace(run, name="/".join(path[-depth:])) for run, path in zip(runs, paths, strict=True)]
+def read_failures(rundir: RunDir) -> Iterator[tuple[str, Failure]]:
+    """(stage, failure) for each trace that could not be made, decomposed or pruned; unreadable lines are skipped."""
+    for stage, target in (("generate", rundir.traces), ("decompose", rundir.steps), ("prune", rundir.pruned)):
+        failures = read_records(target.with_name(f"{target.stem}.failed.jsonl"), Failure, "skip")
+        yield from ((stage, failure) for failure in failures)
 
 
-def _read_traces(rundir: RunDir, embedding: Embedding | None) -> PruningSurvey | None:
-    """One pass over the furthest artifact that there is: pruned, else steps, else bare traces."""
+def _survey_traces(rundir: RunDir, viewer: ViewerData | None) -> PruningSurvey | None:
     survey = PruningSurvey()
-    for trace in furthest_traces(rundir):
+    for trace in read_latest_traces(rundir):
         if isinstance(trace, Decomposition):
             survey.add(trace)
-        if embedding is not None:
-            embedding.add_trace(trace)
-    if embedding is not None:
-        embedding.close_chunk()
+        if viewer is not None:
+            viewer.add_trace(trace)
     return survey if survey.traces else None
 
 
-def furthest_traces(rundir: RunDir) -> Iterator[Trace]:
-    """The records of the last stage before training that has any; unreadable lines are that stage's to report."""
+def read_latest_traces(rundir: RunDir) -> Iterator[Trace]:
+    """The records of pruned.jsonl, else of steps.jsonl, else of traces.jsonl; unreadable lines are skipped."""
     kinds: list[tuple[Path, type[Trace]]] = [
         (rundir.pruned, Pruning),
         (rundir.steps, Decomposition),
@@ -106,86 +110,81 @@ def furthest_traces(rundir: RunDir) -> Iterator[Trace]:
     ]
     for path, kind in kinds:
         if path.exists() and path.stat().st_size:
-            yield from (record for record in read_records(path, kind) if not isinstance(record, Failure))
+            yield from read_records(path, kind, "skip")
             return
 
 
-def _embed_failures(rundir: RunDir, embedding: Embedding) -> None:
-    """What could not be decomposed or pruned, with the trace that it was."""
-    failures: list[tuple[str, Failure]] = []
-    for stage, target in (("generate", rundir.traces), ("decompose", rundir.steps), ("prune", rundir.pruned)):
-        path = target.with_name(f"{target.stem}.failed.jsonl")
-        if path.exists():
-            failures += [(stage, failure) for failure in read_records(path, Failure)]
-    wanted = {failure.id for _, failure in failures}
-    known = rundir.traces.exists() and bool(wanted)
-    traces = {trace.id: trace for trace in read_records(rundir.traces, Trace) if trace.id in wanted} if known else {}
-    for stage, failure in failures:
-        found = traces.get(failure.id)
-        embedding.add_failure(failure, stage, found if isinstance(found, Trace) else None)
+def read_manifests(root: Path) -> list[ArtifactManifest]:
+    """Every manifest of a run directory, in the order in which the stages were started."""
+    found = []
+    for path in sorted(root.rglob(f"*{MANIFEST_SUFFIX}")):
+        target = path.with_name(path.name.removesuffix(MANIFEST_SUFFIX))
+        manifest = load_manifest(target)
+        if manifest is not None:
+            found.append(ArtifactManifest(target.relative_to(root).as_posix(), manifest))
+    return sorted(found, key=lambda one: (one.manifest.started, one.artifact))
 
 
-def _embed_pairs(rundir: RunDir, evaluation: Evaluation, embedding: Embedding, seed: int) -> None:
-    """Problems that the headline's model lost, or gained, against the base; drawn by seed where there are many."""
-    model = evaluation.subject
-    if model is None:
-        return
-    files = {name: dict(benchmark_files(rundir.eval / name)) for name in (BASE, model)}
-    for benchmark in evaluation.benchmarks:
-        ids = _changed(evaluation, model, benchmark, random.Random(seed))
-        if not ids:
-            continue
-        before, after = (_pick_samples(files[name][benchmark], ids) for name in (BASE, model))
-        for id_ in ids:
-            if id_ in before and id_ in after:
-                embedding.add_pair(benchmark, (name_model(BASE), before[id_]), (name_model(model), after[id_]))
+def find_student(manifests: Sequence[ArtifactManifest]) -> str | None:
+    """The student named in the manifests; None if it is in none of them."""
+    found = (one.manifest.fingerprint.get("student") for one in manifests)
+    return next((str(student["model"]) for student in found if isinstance(student, dict) and "model" in student), None)
 
 
-def _changed(evaluation: Evaluation, model: str, benchmark: str, random_: random.Random) -> list[str]:
-    before = {outcome.id: outcome.correct is True for outcome in evaluation.outcomes.get((BASE, benchmark), ())}
-    after = {outcome.id: outcome.correct is True for outcome in evaluation.outcomes.get((model, benchmark), ())}
-    shared = [id_ for id_ in before if id_ in after]
-    lost = [id_ for id_ in shared if before[id_] and not after[id_]]
-    gained = [id_ for id_ in shared if after[id_] and not before[id_]]
-    return [id_ for ids in (lost, gained) for id_ in sorted(random_.sample(ids, min(PAIRS, len(ids))))]
+def find_versions(manifests: Sequence[ArtifactManifest]) -> dict[str, str]:
+    """Package -> its version; several versions if stages ran with different ones."""
+    found: dict[str, dict[str, None]] = {}
+    for one in manifests:
+        for package, version in one.manifest.versions.items():
+            found.setdefault(package, {})[version] = None
+    return {package: ", ".join(versions) for package, versions in sorted(found.items())}
 
 
-def _pick_samples(path: Path, ids: Sequence[str]) -> dict[str, Sample]:
-    wanted = set(ids)
-    return {
-        record.id: record for record in read_records(path, Sample) if isinstance(record, Sample) and record.id in wanted
-    }
+def make_names_unique(runs: Sequence[Run]) -> list[Run]:
+    """Name runs by their folder; if two folders have the same name, by the last two or more parts of the path."""
+    paths = [run.root.resolve().parts[1:] for run in runs]
+    depth = 1
+    while len({path[-depth:] for path in paths}) < len(set(paths)):
+        depth += 1
+    return [replace(run, name="/".join(path[-depth:])) for run, path in zip(runs, paths, strict=True)]
+
+
+HASHES = ("prompts", "sha256", "input")
+"""Keys of a fingerprint whose values are hashes, which mean nothing to a reader."""
+
+MODELS, BENCHMARKS = "eval.models", "eval.benchmarks"
+"""Prefixes of the keys under which `settings_of` has each evaluated model, and each benchmark's source."""
 
 
 def settings_of(run: Run, ignored: Sequence[str] = HASHES) -> dict[str, str]:
-    """Dotted key -> value of everything that the run's manifests were made with."""
+    """The settings that the run was made with: dotted key -> value, from the fingerprints of all manifests."""
     found: dict[str, str] = {}
-    for cost in run.costs:
-        found |= dict(_flatten(_settings_of_stage(cost), ignored))
+    for one in run.manifests:
+        found |= dict(_flatten(_stage_settings(one), ignored))
     return found
 
 
-def _settings_of_stage(cost: StageCost) -> Mapping[str, Any]:
-    """Its fingerprint. What each benchmark, and each evaluated model, has of its own stands under its name."""
-    stage, path, fingerprint = cost.manifest.stage, PurePosixPath(cost.artifact), dict(cost.manifest.fingerprint)
+def _stage_settings(one: ArtifactManifest) -> Mapping[str, Any]:
+    """A fingerprint, with the part that is one benchmark's or one model's alone under that name."""
+    stage, path, fingerprint = one.manifest.stage, PurePosixPath(one.artifact), dict(one.manifest.fingerprint)
     if stage == "judge":
         return {}
     if stage == "problems" and path.parent.name:
         return {f"{BENCHMARKS}.{path.stem}": fingerprint.get("problems")}
     if stage.startswith("eval"):
         fingerprint.pop("model", None)
-        fingerprint[f"{MODELS}.{path.parent.name}"] = _describe_model(cost.manifest)
+        fingerprint[f"{MODELS}.{path.parent.name}"] = _describe_model(one.manifest)
     return fingerprint
 
 
 def _describe_model(manifest: Manifest) -> str:
-    """An evaluated model; the one that a run trained is called the same in every run."""
+    """An evaluated model; the one that a run trained itself has the same description in every run."""
     model = manifest.fingerprint.get("model")
-    made_here = any(key.endswith(":summary.json") for key in manifest.inputs)
-    if made_here or not isinstance(model, Mapping):
+    trained_here = any(key.endswith(":summary.json") for key in manifest.inputs)
+    if trained_here or not isinstance(model, Mapping):
         return "trained here"
-    named = [f"{key} {value}" for key, value in model.items() if key != "model" and value is not None]
-    return ", ".join([str(model.get("model")), *named])
+    details = [f"{key} {value}" for key, value in model.items() if key != "model" and value is not None]
+    return ", ".join([str(model.get("model")), *details])
 
 
 def _flatten(tree: Any, ignored: Sequence[str], place: str = "") -> Iterator[tuple[str, str]]:
@@ -195,7 +194,3 @@ def _flatten(tree: Any, ignored: Sequence[str], place: str = "") -> Iterator[tup
                 yield from _flatten(value, ignored, f"{place}.{key}" if place else str(key))
     else:
         yield place, hide_credentials(tree if isinstance(tree, str) else json.dumps(tree))
-
-
-def benchmarks_of(runs: Sequence[Run]) -> list[str]:
-    return list(dict.fromkeys(name for run in runs if run.evaluation for name in run.evaluation.benchmarks))

@@ -1,7 +1,8 @@
-"""A table as data, and how it is written as Markdown, LaTeX and plain text; the page has its own template for it.
+"""A table as data, and the writers for Markdown, LaTeX and plain text. The page's template writes HTML.
 
-Table("main", "Pass@1 and tokens", ["Model", "Pass@1", "#Tokens"], [Row([Cell("+DRP"), Cell("94.1%"), ...])],
-      groups=[Group("", 1), Group("GSM8K", 2)])
+Table("main", "Pass@1 and tokens", ["Model", "Pass@1", "#Tokens"],
+      [TableRow([Cell("+DRP"), Cell("94.1%"), Cell("328", "−64%", "good")])],
+      groups=[ColumnGroup("", 1), ColumnGroup("GSM8K", 2)])
 """
 
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Literal, NamedTuple
 
-from drp.report.escaping import escape_latex, escape_markdown, write_plainly
+from drp.report.escaping import escape_latex, escape_markdown, escape_terminal
 
 MINUS = "\u2212"
 
@@ -18,33 +19,42 @@ Tone = Literal["good", "bad", ""]
 
 @dataclass(frozen=True)
 class Cell:
-    """text: the value; change: beside it, such as −64%; tone: whether that is welcome; note: below it, small."""
+    """One value of a table."""
 
     text: str
     change: str = ""
+    """Shown next to the value, such as −64%."""
     tone: Tone = ""
+    """Whether the change is an improvement."""
     note: str = ""
+    """Shown small, below the value."""
 
     @property
-    def plain(self) -> str:
+    def with_change(self) -> str:
         return f"{self.text} ({self.change})" if self.change else self.text
 
     @property
-    def full(self) -> str:
+    def with_change_and_note(self) -> str:
         remarks = "; ".join(part for part in (self.change, self.note) if part)
         return f"{self.text} ({remarks})" if remarks else self.text
 
 
+EMPTY = Cell("–")
+
+
 @dataclass(frozen=True)
-class Row:
+class TableRow:
+    """One row of a table."""
+
     cells: Sequence[Cell]
     emphasis: bool = False
+    """Set in bold."""
     heading: bool = False
-    """A name over the rows that follow: one cell across the table."""
+    """A title of the rows below: its only cell spans the table."""
 
 
-class Group(NamedTuple):
-    """A heading over `span` columns."""
+class ColumnGroup(NamedTuple):
+    """A heading over `span` columns; an empty title leaves the space above them empty."""
 
     title: str
     span: int
@@ -52,28 +62,34 @@ class Group(NamedTuple):
 
 @dataclass(frozen=True)
 class Table:
+    """A table with its title and remarks."""
+
     key: str
+    """Unique in a report: the HTML id and the LaTeX label are made of it."""
     title: str
     columns: Sequence[str]
-    rows: Sequence[Row]
-    groups: Sequence[Group] = ()
+    rows: Sequence[TableRow]
+    groups: Sequence[ColumnGroup] = ()
+    """Together they span all columns; none: one line of column heads."""
     caption: str = ""
     notes: Sequence[str] = ()
-    """Warnings and remarks below it."""
+    """Warnings, below the caption."""
     texts: int = 1
-    """So many columns, the first ones, hold words and stand to the left; the others hold numbers."""
+    """The first `texts` columns hold text and are aligned left; the others hold numbers and are aligned right."""
 
 
 def percent(share: float | None, digits: int = 1) -> str:
+    """`94.1%` for 0.941; a dash for None."""
     return "–" if share is None else f"{100 * share:.{digits}f}%"
 
 
 def number(value: float | None, digits: int = 0) -> str:
+    """`1,319`; a dash for None."""
     return "–" if value is None else f"{value:,.{digits}f}".replace("-", MINUS)
 
 
 def signed(value: float, digits: int = 0, unit: str = "") -> str:
-    """With its sign; what rounds to zero has none."""
+    """`+2.4` or `−64%`; a value that rounds to zero has no sign."""
     text = f"{value:+.{digits}f}"
     if float(text) == 0:
         text = text.lstrip("+-")
@@ -81,7 +97,8 @@ def signed(value: float, digits: int = 0, unit: str = "") -> str:
 
 
 def write_markdown(table: Table) -> str:
-    heads = [escape_markdown(head) for head in flat_columns(table)]
+    """A heading, the table, and below it the caption and the notes."""
+    heads = [escape_markdown(head) for head in _flatten_columns(table)]
     lines = [
         f"## {escape_markdown(table.title)}\n",
         f"| {' | '.join(heads)} |",
@@ -92,23 +109,23 @@ def write_markdown(table: Table) -> str:
     return "\n".join([*lines, *(f"\n{remark}" for remark in remarks)]) + "\n"
 
 
-def _markdown_row(row: Row, columns: int) -> str:
-    cells = [escape_markdown(cell.full) for cell in row.cells]
-    if row.heading:
-        cells = [f"**{cells[0]}**", *[""] * (columns - 1)]
-    return f"| {' | '.join(cells)} |"
-
-
-def flat_columns(table: Table) -> list[str]:
-    """Column headings with their group's, for writers that have one line of them."""
+def _flatten_columns(table: Table) -> list[str]:
+    """Each column's head, with its group's title in front: Markdown has one line of heads."""
     if not table.groups:
         return list(table.columns)
     titles = [group.title for group in table.groups for _ in range(group.span)]
     return [f"{title} {column}".strip() for title, column in zip(titles, table.columns, strict=True)]
 
 
+def _markdown_row(row: TableRow, columns: int) -> str:
+    cells = [escape_markdown(cell.with_change_and_note) for cell in row.cells]
+    if row.heading:
+        cells = [f"**{cells[0]}**", *[""] * (columns - 1)]
+    return f"| {' | '.join(cells)} |"
+
+
 def write_latex(table: Table) -> str:
-    """A booktabs table, notes small below their values; needs \\usepackage{booktabs}."""
+    """A booktabs table, with notes in small print below their values. Needs \\usepackage{booktabs}."""
     lines = [
         "\\begin{table}",
         "\\centering",
@@ -127,8 +144,8 @@ def write_latex(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _latex_groups(groups: Sequence[Group]) -> list[str]:
-    """The groups' line, and a rule under each that has a name."""
+def _latex_groups(groups: Sequence[ColumnGroup]) -> list[str]:
+    """The line of group titles, and a rule below each title."""
     if not groups:
         return []
     cells = [f"\\multicolumn{{{group.span}}}{{c}}{{{escape_latex(group.title)}}}" for group in groups]
@@ -141,10 +158,10 @@ def _latex_groups(groups: Sequence[Group]) -> list[str]:
     return [" & ".join(cells) + " \\\\", *rules]
 
 
-def _latex_row(row: Row, columns: int) -> str:
+def _latex_row(row: TableRow, columns: int) -> str:
     if row.heading:
-        return f"\\multicolumn{{{columns}}}{{c}}{{{escape_latex(row.cells[0].plain)}}} \\\\"
-    values = _latex_line([cell.plain for cell in row.cells])
+        return f"\\multicolumn{{{columns}}}{{c}}{{{escape_latex(row.cells[0].text)}}} \\\\"
+    values = _latex_line([cell.with_change for cell in row.cells])
     notes = [f"{{\\scriptsize {escape_latex(cell.note)}}}" if cell.note else "" for cell in row.cells]
     return f"{values}\n{' & '.join(notes)} \\\\" if any(notes) else values
 
@@ -154,23 +171,22 @@ def _latex_line(cells: Sequence[str]) -> str:
 
 
 def write_text(table: Table) -> str:
-    """For a terminal: columns padded, the first to the left, numbers to the right."""
-    lines = [[write_plainly(cell.plain) for cell in row.cells] for row in table.rows if not row.heading]
-    heads = [write_plainly(column) for column in table.columns]
-    everything = [heads, *lines]
-    widths = [max(len(line[column]) for line in everything) for column in range(len(table.columns))]
+    """Columns padded to equal width for a terminal; without headings within the table, caption and notes."""
+    lines = [[escape_terminal(cell.with_change) for cell in row.cells] for row in table.rows if not row.heading]
+    heads = [escape_terminal(column) for column in table.columns]
+    widths = [max(len(line[column]) for line in [heads, *lines]) for column in range(len(heads))]
     rule = "  ".join("-" * width for width in widths)
     body = [_pad(heads, widths, table.texts), rule, *(_pad(line, widths, table.texts) for line in lines)]
-    return "\n".join([write_plainly(table.title), *_text_groups(table, widths), *body]) + "\n"
+    return "\n".join([escape_terminal(table.title), *_text_groups(table.groups, widths), *body]) + "\n"
 
 
-def _text_groups(table: Table, widths: Sequence[int]) -> list[str]:
-    if not table.groups:
+def _text_groups(groups: Sequence[ColumnGroup], widths: Sequence[int]) -> list[str]:
+    if not groups:
         return []
     cells, start = [], 0
-    for group in table.groups:
+    for group in groups:
         width = sum(widths[start : start + group.span]) + 2 * (group.span - 1)
-        cells.append(write_plainly(group.title)[:width].center(width))
+        cells.append(escape_terminal(group.title)[:width].center(width))
         start += group.span
     return ["  ".join(cells).rstrip()]
 

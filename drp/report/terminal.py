@@ -1,13 +1,13 @@
 """`drp view`: a run's traces in the terminal.
 
-Without an id, a line a trace:
+Without an id, one line for each trace:
 
-    gsm8k-train-7#0       310 -> 120  −61%  Maya has 12 bags with 4 shells in each ...
+    gsm8k-train-7#0       310 -> 120  -61%  Maya has 12 bags with 4 shells in each ...
 
-With one: the question, each step with its skill and what was done with it, and the pruned response.
+With an id: the question, each step with its skill and action, and the pruned response.
 
-A trace is text that a model wrote: control characters and escape sequences are taken out before it reaches a terminal,
-and it is never read as markup.
+A trace is text that a model wrote: control characters and escape sequences are removed from it, and it is never parsed
+as markup.
 """
 
 import io
@@ -16,12 +16,12 @@ import sys
 from collections.abc import Iterable, Iterator
 from os import environ
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from drp.errors import InputError
-from drp.records import Action, Decomposition, Edit, Failure, Pruning, Record, Trace
-from drp.report.escaping import clean
-from drp.report.run import furthest_traces
+from drp.records import Action, Decomposition, Edit, Failure, Pruning, Trace
+from drp.report.escaping import strip_controls
+from drp.report.run import read_failures, read_latest_traces
 from drp.runs.jsonl import read_records
 from drp.runs.rundir import RunDir
 
@@ -29,21 +29,22 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.text import Text
 
-STAGES = ("traces", "steps", "pruned")
-
 _STYLES = {Action.KEEP: "dim", Action.DELETE: "red", Action.REWRITE: "blue", Action.MERGE: "magenta"}
+_VERDICTS = {True: "correct", False: "incorrect", None: "not graded"}
 
 
 def view(run_dir: Path, id: str | None = None, *, width: int | None = None, color: bool | None = None) -> str:
-    """A trace of a run as text for a terminal; without an id, a list of all.
+    """One trace of a run, or a list of all of them, as text for a terminal.
 
-    width: columns; None: the terminal's. color: None: where stdout is a terminal and NO_COLOR is not set.
-    Raises InputError where there is no such run directory, no trace in it, or no such id.
+    id: the trace; None: the list. width: in columns; None: the terminal's.
+    color: None: if stdout is a terminal and NO_COLOR is not set.
+    Raises InputError if the run directory, the trace or any trace at all is missing.
     """
     if not run_dir.is_dir():
         raise InputError(f"{run_dir}: no such run directory")
     columns = width or shutil.get_terminal_size((100, 24)).columns
-    parts = _list_all(run_dir, columns) if id is None else _show_one(run_dir, id)
+    rundir = RunDir(run_dir)
+    parts = _list_traces(rundir, columns) if id is None else _show_id(rundir, id)
     return _render(parts, columns, color)
 
 
@@ -60,24 +61,19 @@ def _render(parts: Iterable["RenderableType"], width: int, color: bool | None) -
     return file.getvalue()
 
 
-def _list_all(run_dir: Path, width: int) -> Iterator["RenderableType"]:
-    shown = False
-    for trace in furthest_traces(RunDir(run_dir)):
-        shown = True
-        yield _line(f"{clean(trace.id):<24}  {_describe_tokens(trace):<22}  {_flat(trace.question)}", width)
-    for stage, failure in _failures(RunDir(run_dir)):
-        shown = True
-        yield _line(f"{clean(failure.id):<24}  failed in {stage}: {_flat(failure.message)}", width, "red")
-    if not shown:
-        raise InputError(f"{run_dir}: no traces yet; run `drp generate` or `drp import` first")
-
-
-def _line(text: str, width: int, style: str = "") -> "Text":
-    from rich.text import Text
-
-    line = Text(text[: 4 * width], style=style)
-    line.truncate(width, overflow="ellipsis")
-    return line
+def _list_traces(rundir: RunDir, width: int) -> Iterator["RenderableType"]:
+    """A line for each trace, then one for each failure."""
+    empty = True
+    for trace in read_latest_traces(rundir):
+        empty = False
+        line = f"{strip_controls(trace.id):<24}  {_describe_tokens(trace):<22}  {_join_lines(trace.question)}"
+        yield _truncate(line, width)
+    for stage, failure in read_failures(rundir):
+        empty = False
+        line = f"{strip_controls(failure.id):<24}  failed in {stage}: {_join_lines(failure.message)}"
+        yield _truncate(line, width, "red")
+    if empty:
+        raise InputError(f"{rundir.root}: no traces yet; run `drp generate` or `drp import` first")
 
 
 def _describe_tokens(trace: Trace) -> str:
@@ -90,31 +86,30 @@ def _describe_tokens(trace: Trace) -> str:
     return f"{before} -> {trace.n_tokens_pruned}  {change:+.0f}%"
 
 
-def _flat(text: str) -> str:
-    return " ".join(clean(text).split())
+def _join_lines(text: str) -> str:
+    return " ".join(strip_controls(text).split())
 
 
-def _failures(rundir: RunDir) -> Iterator[tuple[str, Failure]]:
-    for stage in STAGES:
-        path = rundir.root / f"{stage}.failed.jsonl"
-        if path.exists():
-            yield from ((stage, record) for record in read_records(path, Failure))
+def _truncate(text: str, width: int, style: str = "") -> "Text":
+    from rich.text import Text
+
+    line = Text(text[: 4 * width], style=style)
+    line.truncate(width, overflow="ellipsis")
+    return line
 
 
-def _find(path: Path, kind: type[Record], id: str) -> Any:
-    if not path.exists():
-        return None
-    return next((record for record in read_records(path, kind) if record.id == id), None)
-
-
-def _show_one(run_dir: Path, id: str) -> Iterator["RenderableType"]:
-    rundir = RunDir(run_dir)
-    trace: Trace | None = (
-        _find(rundir.pruned, Pruning, id) or _find(rundir.steps, Decomposition, id) or _find(rundir.traces, Trace, id)
-    )
-    failures = [(stage, failure) for stage, failure in _failures(rundir) if failure.id == id]
+def _show_id(rundir: RunDir, id: str) -> Iterator["RenderableType"]:
+    """The trace as the latest stage left it, and its failures."""
+    kinds: list[tuple[Path, type[Trace]]] = [
+        (rundir.pruned, Pruning),
+        (rundir.steps, Decomposition),
+        (rundir.traces, Trace),
+    ]
+    found = (trace for path, kind in kinds for trace in read_records(path, kind, "skip") if trace.id == id)
+    trace = next(found, None)
+    failures = [(stage, failure) for stage, failure in read_failures(rundir) if failure.id == id]
     if trace is None and not failures:
-        raise InputError(f"{run_dir}: no trace `{clean(id)}`; `drp view {run_dir}` lists them")
+        raise InputError(f"{rundir.root}: no trace `{strip_controls(id)}`; `drp view {rundir.root}` lists them")
     if trace is not None:
         yield from _show_trace(trace)
     for stage, failure in failures:
@@ -124,58 +119,57 @@ def _show_one(run_dir: Path, id: str) -> Iterator["RenderableType"]:
 def _show_trace(trace: Trace) -> Iterator["RenderableType"]:
     from rich.text import Text
 
-    yield _heading(clean(trace.id))
-    yield Text(clean(trace.question) + "\n")
-    verdict = {True: "right", False: "wrong", None: "not graded"}[trace.correct]
-    answered = "nothing" if trace.predicted is None else clean(trace.predicted)
-    yield Text(f"gold {clean(trace.answer)} · answered {answered}, {verdict} · {_describe_tokens(trace)} tokens\n")
+    yield _heading(strip_controls(trace.id))
+    yield Text(strip_controls(trace.question) + "\n")
+    predicted = "none" if trace.predicted is None else strip_controls(trace.predicted)
+    answers = f"gold answer {strip_controls(trace.answer)} · predicted {predicted} ({_VERDICTS[trace.correct]})"
+    yield Text(f"{answers} · tokens {_describe_tokens(trace)}\n")
     yield _heading("Original")
-    yield from _show_steps(trace) if isinstance(trace, Decomposition) else [Text(clean(trace.thinking))]
-    yield Text(f"\n{clean(trace.summary)}\n")
+    yield _tabulate_steps(trace) if isinstance(trace, Decomposition) else Text(strip_controls(trace.thinking))
+    yield Text(f"\n{strip_controls(trace.summary)}\n")
     if isinstance(trace, Pruning):
         yield _heading("Pruned")
-        yield Text(f"{clean(trace.pruned_thinking)}\n\n{clean(trace.pruned_summary)}")
+        yield Text(f"{strip_controls(trace.pruned_thinking)}\n\n{strip_controls(trace.pruned_summary)}")
 
 
-def _show_steps(trace: Decomposition) -> Iterator["RenderableType"]:
-    """A table of the steps: number, skill, action, and the text, struck through where it went."""
+def _tabulate_steps(trace: Decomposition) -> "RenderableType":
+    """A table of the steps: number, skill, action and text."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     edits = {source: edit for edit in (trace.edits if isinstance(trace, Pruning) else ()) for source in edit.sources}
-    table = Table(box=box.SIMPLE, show_edge=False, pad_edge=False, padding=(0, 1))
+    table = Table(box=box.SIMPLE, show_edge=False, pad_edge=False, padding=(0, 1), expand=True)
     table.add_column("#", justify="right", style="dim")
     table.add_column("skill", ratio=2, overflow="fold")
     table.add_column("action")
     table.add_column("step", ratio=7, overflow="fold")
-    table.expand = True
     for index, step in enumerate(trace.steps):
         edit = edits.get(index)
-        style = "" if edit is None else _STYLES[edit.action]
-        action = Text("" if edit is None else edit.action.value, style=style)
-        table.add_row(str(index), Text(clean(step.skill or "")), action, _show_step(step.text, index, edit))
-    yield table
+        action = Text("") if edit is None else Text(edit.action.value, style=_STYLES[edit.action])
+        table.add_row(str(index), Text(strip_controls(step.skill or "")), action, _show_step(step.text, index, edit))
+    return table
 
 
 def _show_step(text: str, index: int, edit: Edit | None) -> "Text":
+    """A step's text, struck through if deleted or replaced, and its replacement; a merge's is at its first step."""
     from rich.text import Text
 
     kept = edit is None or edit.action is Action.KEEP
-    shown = Text(clean(text).strip(), style="" if kept else "dim strike")
+    shown = Text(strip_controls(text).strip(), style="" if kept else "dim strike")
     if edit is not None and not kept and edit.text and index == edit.sources[0]:
-        shown.append(f"\n-> {clean(edit.text).strip()}", style="not dim not strike")
+        shown.append(f"\n-> {strip_controls(edit.text).strip()}", style="not dim not strike")
     return shown
 
 
 def _show_failure(stage: str, failure: Failure) -> Iterator["RenderableType"]:
     from rich.text import Text
 
-    yield _heading(f"Failed: {clean(failure.id)} ({stage})")
-    yield Text(f"{clean(failure.error)} after {failure.attempts} attempts: {clean(failure.message)}")
+    yield _heading(f"Failed: {strip_controls(failure.id)} ({stage})")
+    yield Text(f"{strip_controls(failure.error)} after {failure.attempts} attempts: {strip_controls(failure.message)}")
     if failure.raw:
         yield _heading("Last reply")
-        yield Text(clean(failure.raw))
+        yield Text(strip_controls(failure.raw))
 
 
 def _heading(text: str) -> "Text":

@@ -1,83 +1,78 @@
-"""The course of the training, from train/log.jsonl and train/summary.json.
+"""The course of a training, from train/log.jsonl, and its figures, from train/summary.json.
 
     {"step": 10, "loss": 0.71, "lr": 2.9e-5, "grad_norm": 0.8, "tokens_per_s": 4100}
     {"step": 300, "validation_loss": 0.42}
 
-Lines that are not whole, and keys that are missing, are passed over: a training that still runs has a report too.
+Incomplete lines are skipped and missing keys are no error: a training that is still running can be shown, too.
 """
 
 import json
-import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from drp.report.tables import Cell, Row, Table, number
-from drp.runs.jsonl import explain_os_errors
+from pydantic import BaseModel, FiniteFloat
+
+from drp.report.tables import Cell, Table, TableRow, number
+from drp.runs.jsonl import explain_os_errors, read_records
 
 Curve = list[tuple[float, float]]
 
+LABELS = {
+    "train": "training examples",
+    "validation": "validation examples",
+    "tokens_per_s": "tokens per second",
+    "response_tokens_per_s": "response tokens per second",
+    "peak_rss_mib": "peak memory, MiB",
+    "peak_gpu_mib": "peak GPU memory, MiB",
+}
+"""Keys of summary.json that need other words than their own."""
+
 
 @dataclass
-class Training:
-    """loss, validation: (step, loss); rates: (step, learning rate)."""
+class TrainingCurves:
+    """What a training logged. A curve is a list of (optimizer step, value)."""
 
     loss: Curve = field(default_factory=list)
-    validation: Curve = field(default_factory=list)
-    rates: Curve = field(default_factory=list)
-    speeds: list[float] = field(default_factory=list)
-    """Tokens a second, as logged."""
+    validation_loss: Curve = field(default_factory=list)
+    learning_rate: Curve = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
+    """train/summary.json; empty until the training has finished."""
 
     @property
-    def kept_step(self) -> float | None:
-        """The step whose weights were kept; None until the training is finished."""
-        return _take_number(self.summary, "kept_step")
+    def kept_step(self) -> int | None:
+        """The optimizer step whose weights were kept; None until the training has finished."""
+        kept = self.summary.get("kept_step")
+        return kept if isinstance(kept, int) else None
 
 
-def read_training(folder: Path) -> Training | None:
-    """None where training left nothing yet."""
-    training = Training(summary=_read_summary(folder / "summary.json"))
-    for line in _read_lines(folder / "log.jsonl"):
-        step = _take_number(line, "step")
-        if step is None:
-            continue
-        curves = {"loss": training.loss, "validation_loss": training.validation, "lr": training.rates}
-        for key, curve in curves.items():
-            value = _take_number(line, key)
+class _LogLine(BaseModel):
+    step: FiniteFloat
+    loss: FiniteFloat | None = None
+    validation_loss: FiniteFloat | None = None
+    lr: FiniteFloat | None = None
+
+
+def read_training(folder: Path) -> TrainingCurves | None:
+    """Read a run's `train` folder; None if it holds no log and no summary."""
+    training = TrainingCurves(summary=_read_summary(folder / "summary.json"))
+    for line in read_records(folder / "log.jsonl", _LogLine, "skip"):
+        for curve, value in (
+            (training.loss, line.loss),
+            (training.validation_loss, line.validation_loss),
+            (training.learning_rate, line.lr),
+        ):
             if value is not None:
-                curve.append((step, value))
-        speed = _take_number(line, "tokens_per_s")
-        if speed is not None:
-            training.speeds.append(speed)
+                curve.append((line.step, value))
     return training if training.loss or training.summary else None
 
 
-def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    if not path.exists():
-        return
-    with explain_os_errors(path), path.open(encoding="utf-8", errors="replace") as lines:
-        for line in lines:
-            try:
-                item = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(item, dict):
-                yield item
-
-
-def _take_number(line: dict[str, Any], key: str) -> float | None:
-    value = line.get(key)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if is_number and value is not None else None
-
-
 def _read_summary(path: Path) -> dict[str, Any]:
+    """Empty if the file is missing or is not a JSON object."""
     if not path.exists():
         return {}
     with explain_os_errors(path):
-        text = path.read_text(encoding="utf-8", errors="replace")
+        text = path.read_bytes()
     try:
         found = json.loads(text)
     except ValueError:
@@ -85,16 +80,16 @@ def _read_summary(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def training_table(training: Training) -> Table | None:
-    """The values of summary.json as they stand there; None where there are none."""
+def training_table(training: TrainingCurves) -> Table | None:
+    """The numbers and names in summary.json; None if there are none."""
     setup = training.summary.get("setup")
     values = {**training.summary, **(setup if isinstance(setup, dict) else {})}
     rows = [
-        Row([Cell(key.replace("_", " ")), Cell(_describe(value))])
+        TableRow([Cell(LABELS.get(key, key.replace("_", " "))), Cell(_describe(value))])
         for key, value in values.items()
         if isinstance(value, int | float | str) and not isinstance(value, bool)
     ]
-    return Table("training", "The training in numbers", ["", "Value"], rows, texts=2) if rows else None
+    return Table("training", "Training summary", ["", "Value"], rows, texts=2) if rows else None
 
 
 def _describe(value: float | str) -> str:

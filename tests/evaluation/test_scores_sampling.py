@@ -17,7 +17,7 @@ from drp.evaluation.score import (
     score_seeds,
 )
 from drp.evaluation.statistics import compare
-from drp.report.evaluation import captured
+from drp.report.figures import captured_shares
 from tests.evaluation.test_scores import make_outcome
 
 CUTOFF = 1000
@@ -92,7 +92,7 @@ def test_any_cutoff_after_the_fact_equals_a_calculation_by_hand(cutoff: int) -> 
 def test_each_budget_captures_the_share_of_right_answers_within_it() -> None:
     outcomes = draw_outcomes(random.Random(6), 40, 1)
     right = [o.n_tokens for o in outcomes if o.correct]
-    shares = dict(captured(outcomes))
+    shares = dict(captured_shares(outcomes))
     assert shares == {budget: pytest.approx(sum(n <= budget for n in right) / len(right)) for budget in set(right)}
     assert max(shares.values()) == 1
 

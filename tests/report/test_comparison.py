@@ -43,13 +43,13 @@ def test_runs_stand_side_by_side_with_what_differs(run_dir: Path, tmp_path: Path
     names = [line.split("|")[1].strip() for line in tables["Runs side by side"].splitlines()[4:10]]
     assert names[1:3] == ["Base", "+DRP"]
     assert [name.split(" · ")[0] for name in names[::3]] == ["**demo", "**default"]
-    table2 = tables["Skill-based steps against default ones (the paper's Table 2)"].splitlines()[4:9]
+    table2 = tables["Skill-based and default decomposition (the paper's Table 2)"].splitlines()[4:9]
     assert [[cell.strip() for cell in line.split("|")[1:3]] for line in table2] == [
         ["gsm8k", "Base"], ["", "Default"], ["", "DRP (demo)"], ["", "DRP (gemini)"], ["math500", "Base"],
     ]  # fmt: skip
-    table3 = tables["The teacher's influence (the paper's Table 3)"]
+    table3 = tables["Choice of the teacher (the paper's Table 3)"]
     assert "| with gemini-2.0-flash as teacher |" in table3
-    assert "| decompose.method | skill | default | skill |" in tables["What differs"]
+    assert "| decompose.method | skill | default | skill |" in tables["Configuration differences"]
 
 
 def test_runs_that_differ_by_their_seed_are_combined(run_dir: Path, tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_runs_that_differ_by_their_seed_are_combined(run_dir: Path, tmp_path: Pa
     markdown = (folder / "tables.md").read_text()
     [row] = [line for line in markdown.splitlines() if line.startswith("| +DRP, 3 runs from demo")]
     assert re.search(r"\| \d\d\.\d% ± \d+\.\d \([\d.–]+\) \| \d+ ± \d+ \(−\d\d%; \d+–\d+\) \|", row)
-    pooled = read_tables(folder)["Seeds combined, paired with the base problem by problem"]
+    pooled = read_tables(folder)["Seeds combined, paired comparison with the base model"]
     assert [line.split("|")[2].strip() for line in pooled] == 3 * ["+DRP, 3 runs from demo"]
 
 
@@ -69,7 +69,7 @@ def test_trained_models_are_tested_on_the_problems_that_runs_share(run_dir: Path
     path = other / "eval/drp/aime24.jsonl"
     path.write_text("".join(f"{line}\n" for line in path.read_text().split("\n")[:10]))
     folder = report.run(make_config(run_dir), RunOptions(output=tmp_path / "report"), [other]).parent
-    rows = read_tables(folder)["Trained models, paired with demo problem by problem"]
+    rows = read_tables(folder)["Trained models, paired comparison with demo"]
     found = [[cell.strip() for cell in row.split("|")[1:4]] for row in rows]
     assert found == [["gsm8k", "other", "200"], ["math500", "other", "120"], ["aime24", "other", "10"]]
     assert "aime24, 10 problems" in (folder / "tables.md").read_text()
@@ -79,18 +79,18 @@ def test_what_each_teacher_did_and_cost_stands_side_by_side(run_dir: Path, tmp_p
     other = build_run(tmp_path / "other", n_traces=3)
     folder = report.run(make_config(run_dir), RunOptions(output=tmp_path / "report"), [other]).parent
     tables = read_tables(folder)
-    assert [row.split("|")[1:4] for row in tables["What the teachers did"]] == [
+    assert [row.split("|")[1:4] for row in tables["Teacher actions by run"]] == [
         [" demo ", " gpt-4o ", " 24 "],
         [" other ", " gpt-4o ", " 3 "],
     ]
     # 340 s of generate and 1800 s of train, at 2 dollars an hour, and twice 1.84 for the teacher.
-    assert tables["What each run cost"][0].endswith("| \\$3.68 | 39 min 16 s | 0.59 | \\$4.87 |")
+    assert tables["Cost by run"][0].endswith("| \\$3.68 | 39 min 16 s | 0.59 | \\$4.87 |")
 
 
 def test_runs_in_folders_of_one_name_are_told_apart(run_dir: Path, tmp_path: Path) -> None:
     other = build_run(tmp_path / "elsewhere" / run_dir.name, n_traces=2)
     folder = report.run(make_config(run_dir), RunOptions(output=tmp_path / "report"), [other]).parent
-    assert [row.split("|")[1].strip() for row in read_tables(folder)["What the teachers did"]] == [
+    assert [row.split("|")[1].strip() for row in read_tables(folder)["Teacher actions by run"]] == [
         f"{run_dir.parent.name}/demo",
         "elsewhere/demo",
     ]
@@ -100,11 +100,11 @@ def test_ablations_evaluated_in_one_run_directory_have_the_paper_s_tables(tmp_pa
     models = ("base", "drp", "default-split", "gemini-teacher", "distill")
     tables = read_tables(report.run(make_config(build_run(tmp_path / "run", 2, models=models))).parent)
     for title, methods in (
-        ("Skill-based steps against default ones (the paper's Table 2)", ["Base", "Default", "DRP"]),
-        ("Pruned traces against the teacher's own (the paper's Table 4)", ["Base", "Distill", "DRP"]),
+        ("Skill-based and default decomposition (the paper's Table 2)", ["Base", "Default", "DRP"]),
+        ("Pruned traces and the teacher's own solutions (the paper's Table 4)", ["Base", "Distill", "DRP"]),
     ):
         assert [row.split("|")[2].strip() for row in tables[title]] == 3 * methods
-    teachers = [row.split("|")[1].strip() for row in tables["The teacher's influence (the paper's Table 3)"]]
+    teachers = [row.split("|")[1].strip() for row in tables["Choice of the teacher (the paper's Table 3)"]]
     assert teachers == ["Base", "with gpt-4o as teacher", "with gemini as teacher"]
 
 
@@ -139,8 +139,8 @@ def test_runs_that_only_evaluate_are_seeds_of_the_same_models(tmp_path: Path) ->
         "Base, 2 runs from run0",
         "+DRP, 2 runs from run0",
     ]
-    assert "| eval.models.base | a/7b | a/7b | a/32b |" in tables["What differs"]
-    assert "What each run cost" not in tables
+    assert "| eval.models.base | a/7b | a/7b | a/32b |" in tables["Configuration differences"]
+    assert "Cost by run" not in tables
 
 
 def test_runs_on_other_problems_are_no_seeds_whatever_they_are_evaluated_on(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_runs_on_other_problems_are_no_seeds_whatever_they_are_evaluated_on(tmp_
         "Base, 2 runs from run0",
         "+DRP, 2 runs from run0",
     }
-    assert "| problems | prm12k | prm12k | gsm8k |" in tables["What differs"]
+    assert "| problems | prm12k | prm12k | gsm8k |" in tables["Configuration differences"]
 
 
 def test_a_run_directory_stands_in_for_its_configuration(tmp_path: Path) -> None:
@@ -177,10 +177,10 @@ def test_a_run_directory_without_one_is_shown_with_the_defaults(
 ) -> None:
     root = build_run(tmp_path / "old", n_traces=2)
     assert "DeepSeek-R1-Distill-Qwen-7B" in report.run(report.find_config(root)).read_text()
-    assert "keeps no configuration" in capsys.readouterr().err
+    assert "holds no configuration" in capsys.readouterr().err
     for path in root.rglob("*.manifest.json"):
         path.unlink()
-    with pytest.raises(InputError, match="name the one that made it: drp report CONFIG"):
+    with pytest.raises(InputError, match="give the one that it was made with: drp report CONFIG"):
         report.find_config(root)
 
 
@@ -188,4 +188,4 @@ def test_run_directories_alone_will_do_on_the_command_line(run_dir: Path, tmp_pa
     other = build_run(tmp_path / "other", n_traces=2)
     done = CliRunner().invoke(app, ["report", str(run_dir), str(other), "--output", str(tmp_path / "report")])
     assert done.exit_code == 0, done.output
-    assert {"Runs side by side", "What differs"} & set(read_tables(tmp_path / "report"))
+    assert {"Runs side by side", "Configuration differences"} & set(read_tables(tmp_path / "report"))

@@ -2,14 +2,15 @@ from drp.config.sections import ReportSettings
 from drp.evaluation.outcomes import Outcome
 from drp.evaluation.score import score_benchmark
 from drp.records import Usage
-from drp.report.cost import Cost, StageCost, break_even_table
-from drp.report.evaluation import Evaluation
+from drp.report.cost import ModelCost, break_even_table
+from drp.report.results import Evaluation
+from drp.report.run import ArtifactManifest
 from drp.runs.manifest import Manifest
 
 
-def stage(name: str, seconds: float, usage: Usage | None = None, paid: Usage | None = None) -> StageCost:
+def stage(name: str, seconds: float, usage: Usage | None = None, paid: Usage | None = None) -> ArtifactManifest:
     manifest = Manifest(stage=name, fingerprint={}, inputs={}, seconds=seconds, usage=usage, paid=paid)
-    return StageCost(f"{name}.jsonl", manifest)
+    return ArtifactManifest(f"{name}.jsonl", manifest)
 
 
 COSTS = [
@@ -33,23 +34,23 @@ def evaluate(before: int, after: int) -> Evaluation:
 
 
 def test_what_was_paid_counts_and_what_the_judge_took_does_not() -> None:
-    cost = Cost.of(COSTS, ReportSettings())
+    cost = ModelCost.of(COSTS, ReportSettings())
     assert (cost.usage.cost_usd, cost.usage.calls, cost.gpu_hours, cost.dollars) == (6.0, 18, 1.5, 9.0)
 
 
 def test_prices_and_gpus_are_settings() -> None:
     prices = ReportSettings(gpus=2, gpu_usd_per_hour=3.0, token_usd_per_million=(1.0, 10.0))
-    assert Cost.of(COSTS, prices).dollars == 6 + 3 * 3
+    assert ModelCost.of(COSTS, prices).dollars == 6 + 3 * 3
     table = break_even_table(COSTS, evaluate(1000, 500), prices)
     assert table is not None
     assert [cell.text for cell in table.rows[0].cells] == ["gsm8k", "500 million", "30,000", "3,000"]
-    assert "$3 a GPU hour" in table.caption
+    assert "$3 per GPU hour" in table.caption
     assert "3.00 GPU hours (generate and train, on 2 GPUs)" in table.caption
 
 
 def test_an_unknown_price_has_no_break_even_and_longer_answers_never_pay() -> None:
     unknown = [*COSTS, stage("prune", 1, Usage(calls=1, cost_usd=None))]
-    assert Cost.of(unknown, ReportSettings()).dollars is None
+    assert ModelCost.of(unknown, ReportSettings()).dollars is None
     for costs, after, text in ((unknown, 500, "–"), (COSTS, 1500, "never")):
         table = break_even_table(costs, evaluate(1000, after), ReportSettings())
         assert table is not None

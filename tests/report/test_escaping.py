@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from drp.report.escaping import clean, escape_latex, escape_markdown, write_plainly
+from drp.report.escaping import escape_latex, escape_markdown, escape_terminal, strip_controls
 from drp.report.figures import skills_figure
 from drp.report.pruning import PruningSurvey, SkillUse
 from drp.stages import report
@@ -69,11 +69,17 @@ def test_a_row_s_first_bracket_is_no_option_of_the_row_before() -> None:
     assert escape_latex("[1pt] *") == "{[}1pt{]} {*}"
 
 
+def test_whole_escape_sequences_are_removed() -> None:
+    text = "a\x1b[31mred\x1b[0m \x1b]0;title\x07b\x9b31mc\x1b]8;;http://x\x1b\\d\re"
+    assert strip_controls(text) == "ared b31mcde"
+    assert "\x1b" not in strip_controls(HOSTILE)
+
+
 def test_hostile_text_is_one_harmless_line() -> None:
-    for write in (escape_markdown, escape_latex, write_plainly):
+    for write in (escape_markdown, escape_latex, escape_terminal):
         assert "\n" not in write(f"{HOSTILE}\n\n# a")
         assert "\x1b" not in write(HOSTILE)
-    assert clean("\u061cabc\u202e") == "abc"
+    assert strip_controls("\u061cabc\u202e") == "abc"
 
 
 def test_a_skill_s_name_is_drawn_without_its_escapes(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:

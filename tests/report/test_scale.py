@@ -16,7 +16,7 @@ FIND = """(async (query) => {
   const search = document.getElementById("search"), count = document.getElementById("count");
   search.value = query;
   search.dispatchEvent(new Event("input"));
-  do { await new Promise((resolve) => setTimeout(resolve, 100)); } while (count.textContent.includes("reading"));
+  do { await new Promise((resolve) => setTimeout(resolve, 100)); } while (count.textContent.includes("searching"));
   return count.textContent;
 })"""
 

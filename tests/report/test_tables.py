@@ -1,13 +1,13 @@
-from drp.report.tables import Cell, Group, Row, Table, signed, write_latex, write_markdown, write_text
+from drp.report.tables import Cell, ColumnGroup, Table, TableRow, signed, write_latex, write_markdown, write_text
 
 TABLE = Table(
     key="main",
     title="Pass@1 & tokens",
     columns=["Model", "Pass@1", "#Tokens"],
-    groups=[Group("", 1), Group("a_b|c", 2)],
+    groups=[ColumnGroup("", 1), ColumnGroup("a_b|c", 2)],
     rows=[
-        Row([Cell("Base"), Cell("91.7%", note="90.1–93.1"), Cell("917")]),
-        Row([Cell("+DRP"), Cell("94.1%"), Cell("328", "−64%", "good")]),
+        TableRow([Cell("Base"), Cell("91.7%", note="90.1–93.1"), Cell("917")]),
+        TableRow([Cell("+DRP"), Cell("94.1%"), Cell("328", "−64%", "good")]),
     ],
     caption="With <b>intervals</b>.",
 )

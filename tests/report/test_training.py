@@ -19,8 +19,8 @@ def write_log(folder: Path, **summary: float) -> Path:
 def test_losses_learning_rate_and_the_kept_step_are_drawn(tmp_path: Path) -> None:
     training = read_training(write_log(tmp_path, kept_step=4, kept_validation_loss=0.3))
     assert training is not None
-    assert training.validation == [(4, 0.3), (8, 0.4)]
-    assert training.rates[:2] == [(1, 3e-5), (2, 1.5e-5)]
+    assert training.validation_loss == [(4, 0.3), (8, 0.4)]
+    assert training.learning_rate[:2] == [(1, 3e-5), (2, 1.5e-5)]
     shown = loss_figure(training).render_svg()
     assert all(label in shown for label in ("training", "validation", "learning rate", "weights kept: step 4"))
     table = training_table(training)

@@ -1,6 +1,6 @@
 "use strict";
-// The page's traces. The index is at hand; the texts are in chunks (gzip in base64) that are unpacked when they are
-// first looked at or searched. `drp/reporting/embedding.py` writes them and says what is in them.
+// The page's traces. The index is parsed at once; the texts are in chunks (gzip in base64), which are unpacked when one
+// of their entries is opened or when all texts are searched. `drp/report/viewer.py` writes both and describes their format.
 const traces = (() => {
   const RECORD = "\u001e", UNIT = "\u001f", AT_ONCE = 4;
   const ACTIONS = ["", "keep", "delete", "rewrite", "merge"];
@@ -12,7 +12,7 @@ const traces = (() => {
 
   for (const entry of entries) entry.line = `${entry.id}\n${entry.question}`.toLowerCase();
 
-  // The chunks stand at the end of the page, which may still be on its way.
+  // The chunks are at the end of the page, which may not have been parsed yet.
   const parsed = new Promise((resolve) => {
     if (document.readyState !== "loading") resolve();
     else addEventListener("DOMContentLoaded", resolve);
@@ -24,30 +24,30 @@ const traces = (() => {
     for (let place = 0; place < packed.length; place++) bytes[place] = packed.charCodeAt(place);
     return bytes;
   }
-  // half: 0, what is known of the chunk's entries; 1, their texts.
+  // half: 0 for the details of the chunk's entries, 1 for their texts.
   async function unpack(number, half) {
     await parsed;
     const bytes = bytesOf(document.getElementById(`chunk-${number}`).textContent.trim().split(".")[half]);
     return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
   }
 
-  // Everything about one entry; null where its texts are not in the page.
+  // The details and texts of one entry; null if the page does not include them.
   async function load(entry) {
     if (entry.chunk == null) return null;
     if (!chunks.has(entry.chunk)) chunks.set(entry.chunk, Promise.all([unpack(entry.chunk, 0), unpack(entry.chunk, 1)]));
-    const [known, texts] = (await chunks.get(entry.chunk)).map((half) => half.split(RECORD)[entry.place]);
-    const detail = JSON.parse(known), fields = texts.split(UNIT);
+    const [details, texts] = (await chunks.get(entry.chunk)).map((half) => half.split(RECORD)[entry.place]);
+    const detail = JSON.parse(details), fields = texts.split(UNIT);
     detail.names.forEach((name, place) => { detail[name] = fields[place]; });
     if (detail.steps) detail.steps = cut(detail);
     return detail;
   }
-  // The steps' texts out of the thinking, by their lengths.
+  // The steps, with their texts cut out of the thinking by their lengths.
   function cut({ steps, thinking }) {
     let start = 0;
     return steps.map(([length, skill, action, replacement]) => ({ text: thinking.slice(start, (start += length)), skill, action, replacement }));
   }
 
-  // Makes every text searchable, a few chunks at a time.
+  // Unpacks the texts of all chunks for searching, AT_ONCE at a time.
   function read() {
     reading ??= (async () => {
       const numbers = [...new Set(entries.map((entry) => entry.chunk))].filter((number) => number != null);
@@ -59,7 +59,7 @@ const traces = (() => {
     })();
     return reading;
   }
-  // Words, and phrases in quotes.
+  // A query's words, and its phrases in quotes.
   function parse(query) {
     return Array.from(query.toLowerCase().matchAll(/"([^"]+)"|[^\s"]+/g), ([word, phrase]) => phrase ?? word);
   }
@@ -67,7 +67,7 @@ const traces = (() => {
     const text = searchable[entry.chunk]?.[entry.place] ?? "";
     return words.every((word) => entry.line.includes(word) || text.includes(word));
   }
-  // skill: its place in `skills`, or null for any; action: its number, or 0 for any. Both hold of one step.
+  // Whether one step has both the skill (its place in `skills`, null for any) and the action (its number, 0 for any).
   function uses(entry, skill, action) {
     return entry.uses.some((use) => (skill === null || use >> 3 === skill) && (!action || (use & 7) === action));
   }

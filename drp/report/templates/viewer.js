@@ -1,5 +1,5 @@
-// The trace viewer over `traces` (traces.js). All text comes from models and is hostile: it reaches the page through
-// textContent only.
+// The trace viewer: list, filters and detail view of `traces` (traces.js). All text comes from models and is treated as
+// hostile: it is put on the page by textContent only.
 (() => {
   const root = document.getElementById("viewer");
   if (!root) return;
@@ -10,17 +10,17 @@
   const skill = document.getElementById("skill"), action = document.getElementById("action"), order = document.getElementById("order");
   const HEIGHT = 56, HUES = 8, SPARE_ROWS = 6;
   const KINDS = {
-    all: ["Everything", () => true],
+    all: ["All", () => true],
     pruned: ["Pruned traces", (e) => e.kind === "pruned"],
-    steps: ["Steps, not yet pruned", (e) => e.kind === "steps"],
+    steps: ["Decomposed, not yet pruned", (e) => e.kind === "steps"],
     trace: ["Traces, not yet decomposed", (e) => e.kind === "trace"],
-    longer: ["Pruned traces that grew", (e) => e.kind === "pruned" && saving(e) !== null && saving(e) <= 0],
+    longer: ["Longer after pruning", (e) => e.kind === "pruned" && saving(e) !== null && saving(e) <= 0],
     failed: ["Failed", (e) => e.kind === "failed"],
-    lost: ["Wrong after pruning", (e) => e.kind === "lost"],
-    gained: ["Right only after pruning", (e) => e.kind === "gained"],
+    lost: ["Only the base is correct", (e) => e.kind === "lost"],
+    gained: ["Only the trained model is correct", (e) => e.kind === "gained"],
   };
   const ORDERS = {
-    file: ["As in the files", (a, b) => rank(a) - rank(b)],
+    file: ["File order", (a, b) => rank(a) - rank(b)],
     saved: ["Largest saving", (a, b) => (saving(b) ?? -Infinity) - (saving(a) ?? -Infinity)],
     share: ["Largest share saved", (a, b) => share(b) - share(a)],
     least: ["Smallest share saved", (a, b) => share(a) - share(b)],
@@ -44,7 +44,7 @@
     if (text != null) element.textContent = clean(text);
     return element;
   }
-  // Control characters show as their picture instead of doing whatever they do.
+  // Shows control characters as their symbols.
   function clean(text) {
     return String(text).replace(/[\u0000-\u0008\u000b-\u001f\u007f]/g, (c) => (c === "\u007f" ? "\u2421" : String.fromCharCode(0x2400 + c.charCodeAt(0))))
       .replace(/[\u202a-\u202e\u2066-\u2069]/g, "\u2426");
@@ -71,19 +71,19 @@
   }
   function update() {
     words = traces.parse(search.value);
-    if (words.length && !traces.ready) traces.read().then(update, (error) => { count.textContent = `Texts cannot be searched: ${error.message}`; });
+    if (words.length && !traces.ready) traces.read().then(update, (error) => { count.textContent = `The texts cannot be searched: ${error.message}`; });
     const belongs = KINDS[filter.value][1], wanted = skill.value ? Number(skill.value) : null, done = Number(action.value);
     shown = entries.filter((entry) =>
       belongs(entry) && ((wanted === null && !done) || traces.uses(entry, wanted, done)) && traces.contains(entry, words));
     shown.sort(ORDERS[order.value][1]);
-    count.textContent = `${number(shown.length)} of ${number(entries.length)}${words.length && !traces.ready ? "; reading texts" : ""}`;
+    count.textContent = `${number(shown.length)} of ${number(entries.length)}${words.length && !traces.ready ? "; searching texts" : ""}`;
     space.style.height = `${shown.length * HEIGHT}px`;
     list.scrollTop = 0;
     draw();
     if (shown.includes(selected)) mark();
     else select(shown[0] ?? null);
   }
-  // Only the rows in view exist.
+  // Creates the visible rows only.
   function draw() {
     const first = Math.max(0, Math.floor(list.scrollTop / HEIGHT) - SPARE_ROWS);
     const last = Math.min(shown.length, Math.ceil((list.scrollTop + list.clientHeight) / HEIGHT) + SPARE_ROWS);
@@ -109,7 +109,7 @@
     return element;
   }
   function label(entry) {
-    return { failed: "failed", lost: "now wrong", gained: "now right" }[entry.kind] ?? (percent(entry) || tokens(entry));
+    return { failed: "failed", lost: "now incorrect", gained: "now correct" }[entry.kind] ?? (percent(entry) || tokens(entry));
   }
   function select(entry, scroll) {
     selected = entry;
@@ -124,21 +124,21 @@
 
   async function show(entry) {
     if (!entry) {
-      pane.replaceChildren(make("p", "meta", "Nothing matches."));
+      pane.replaceChildren(make("p", "meta", "No matches."));
       return;
     }
     const detail = await traces.load(entry).catch((error) => ({ question: `This browser could not unpack the trace: ${error.message}` }));
-    if (entry !== selected) return; // another one was chosen in the meantime
+    if (entry !== selected) return; // another entry was selected meanwhile
     pane.replaceChildren(make("h3", "", entry.id));
     pane.scrollTop = 0;
     if (!detail) {
-      pane.append(make("p", "meta", "The text of this one is not in the page; `drp view` shows it."));
+      pane.append(make("p", "meta", "The page does not include this trace's text; `drp view` shows it."));
       return;
     }
     if (detail.question) pane.append(make("p", "question prose", detail.question));
     const meta = make("div", "meta");
     if (tokens(entry)) meta.append(make("span", "", `${tokens(entry)} ${percent(entry)}`));
-    if (detail.answer != null) meta.append(make("span", "", `gold ${detail.answer}`));
+    if (detail.answer != null) meta.append(make("span", "", `gold answer ${detail.answer}`));
     if (detail.predicted != null) meta.append(verdict(detail));
     if (detail.teacher) meta.append(make("span", "", `teacher ${detail.teacher}`));
     pane.append(meta);
@@ -148,13 +148,13 @@
     else if (detail.thinking) pane.append(original(detail));
     mark(true);
   }
-  // What was searched for, without touching the text; scroll: to its first place.
+  // Highlights the words searched for; with `scroll`, scrolls to the first of them.
   function mark(scroll) {
     if (!globalThis.CSS?.highlights) return;
     const walker = document.createTreeWalker(pane, NodeFilter.SHOW_TEXT), ranges = [];
     while (words.length && walker.nextNode()) {
       const node = walker.currentNode, text = node.data.toLowerCase();
-      if (text.length !== node.data.length) continue; // a letter that lower case makes longer: places would be off
+      if (text.length !== node.data.length) continue; // lower case has another length, so that positions do not match
       for (const word of words) for (let at = text.indexOf(word); at >= 0; at = text.indexOf(word, at + word.length)) {
         const range = new Range();
         range.setStart(node, at);
@@ -166,8 +166,8 @@
     if (scroll && ranges.length) pane.scrollTop = ranges[0].getBoundingClientRect().top - pane.getBoundingClientRect().top - 80;
   }
   function verdict(detail) {
-    const state = detail.correct === null ? ["", "not graded"] : detail.correct ? ["right", "right"] : ["wrong", "wrong"];
-    return make("span", state[0], `answered ${detail.predicted ?? "nothing"}, ${state[1]}`);
+    const [style, state] = detail.correct === null ? ["", "not graded"] : detail.correct ? ["right", "correct"] : ["wrong", "incorrect"];
+    return make("span", style, `predicted ${detail.predicted ?? "none"} (${state})`);
   }
   function columns(...parts) {
     const element = make("div", "columns");
@@ -221,7 +221,7 @@
     waiting = setTimeout(update, 60);
   });
   for (const control of [filter, skill, action, order]) control.addEventListener("change", () => { selected = null; update(); });
-  search.addEventListener("focus", () => traces.read().catch(() => {}), { once: true }); // a search is about to come
+  search.addEventListener("focus", () => traces.read().catch(() => {}), { once: true }); // a search is likely to follow
   let drawing = false;
   list.addEventListener("scroll", () => {
     if (drawing) return;

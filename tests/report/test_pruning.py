@@ -1,12 +1,29 @@
+"""What a teacher did, and what a judge said of it."""
+
+import random
 from pathlib import Path
 
 import pytest
 
 from drp.errors import InputError
 from drp.evaluation.preference import write_preference
-from drp.report.evaluation import judging_table, read_preferences
+from drp.report.pruning import PruningSurvey, each_step, judging_table, read_preferences
 from drp.report.tables import write_markdown
 from tests.evaluation.test_preference import judgement
+from tests.report.run_fixture import make_pruning
+
+
+def test_savings_are_shared_out_by_length() -> None:
+    record = make_pruning(1, random.Random(0))
+    left = {index: (action.value, round(characters)) for index, action, characters in each_step(record)}
+    merged = record.edits[2]
+    assert left[0] == ("keep", len(record.steps[0].text))
+    assert left[4] == ("delete", 0)
+    assert left[2][1] + left[3][1] == pytest.approx(len(merged.text), abs=1)
+    survey = PruningSurvey()
+    survey.add(record)
+    spent = sum(use.tokens for use in survey.skills.values())
+    assert spent == pytest.approx(record.n_tokens * len(record.thinking) / len(record.response))
 
 
 def test_each_comparison_is_a_row(tmp_path: Path) -> None:

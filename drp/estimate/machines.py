@@ -8,13 +8,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pydantic import ConfigDict
 from pydantic_core import from_json
 
 from drp.config.sections import Config, SourceSettings
 from drp.estimate.table import Line
 from drp.problems import load_problems
-from drp.records import Problem, Pruning, Trace
-from drp.runs.jsonl import digest, explain_os_errors, read_records, scan
+from drp.records import Problem, Pruning, Record, Trace
+from drp.runs.jsonl import digest, explain_os_errors, read_records
 from drp.runs.manifest import load_manifest
 from drp.runs.rundir import RunDir
 from drp.teachers.llm.division import foresee_tokens
@@ -70,13 +71,21 @@ def count_problems(source: SourceSettings, seed: int) -> int | None:
     return min(filter(None, (size, source.limit)), default=None)
 
 
+class _Length(Record):
+    """The only field of a trace or sample that is needed here."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    n_tokens: int | None = None
+
+
 def count_lines(path: Path) -> int:
-    return digest(path)[2] if path.exists() else 0
+    return digest(path).n_lines if path.exists() else 0
 
 
 def mean_tokens(*paths: Path) -> int | None:
     """Mean `n_tokens` of all records that have it."""
-    lengths = [item["n_tokens"] for path in paths for item in scan(path) if item.get("n_tokens")]
+    lengths = [record.n_tokens for path in paths for record in read_records(path, _Length, "raise") if record.n_tokens]
     return round(sum(lengths) / len(lengths)) if lengths else None
 
 
@@ -162,7 +171,7 @@ def find_sampling_rate(config: Config) -> float | None:
     for path in [rundir.traces, *sorted(rundir.eval.glob("*/*.jsonl"))]:
         manifest = load_manifest(path)
         if manifest is not None and manifest.stage.startswith(("generate", "eval")):
-            tokens += sum(item["n_tokens"] or 0 for item in scan(path))
+            tokens += sum(record.n_tokens or 0 for record in read_records(path, _Length, "raise"))
             seconds += manifest.seconds
     return tokens / seconds if tokens and seconds else None
 

@@ -17,8 +17,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
-from drp.errors import InputError
-from drp.records import Failure, Sample
+from drp.records import Sample
 from drp.runs.jsonl import read_records
 
 Policy = Literal["none", "cap", "exclude"]
@@ -65,36 +64,16 @@ def read_outcomes(path: Path) -> Iterator[Outcome]:
 
     Raises InputError with the line number on any other unreadable record.
     """
-    broken: Failure | None = None
-    for record in read_records(path, Sample):
-        if broken is not None:
-            break
-        if isinstance(record, Failure):
-            broken = record
-            continue
-        yield _take_outcome(record)
-    else:
-        if broken is None or _ends_torn(path):
-            return
-    raise InputError(f"{path.parent}/{broken.message}; fix the line, or run `drp eval` again with --overwrite")
-
-
-def _take_outcome(sample: Sample) -> Outcome:
-    return Outcome(
-        id=sample.id,
-        predicted=sample.predicted,
-        correct=sample.correct,
-        n_tokens=sample.n_tokens,
-        n_thinking_tokens=sample.n_thinking_tokens,
-        truncated=sample.finish_reason == "length",
-        looping=ends_in_loop(sample.response),
-    )
-
-
-def _ends_torn(path: Path) -> bool:
-    with path.open("rb") as file:
-        file.seek(-1, 2)
-        return file.read(1) != b"\n"
+    for sample in read_records(path, Sample, "raise", fix="correct the line, or run `drp eval` again with --overwrite"):
+        yield Outcome(
+            id=sample.id,
+            predicted=sample.predicted,
+            correct=sample.correct,
+            n_tokens=sample.n_tokens,
+            n_thinking_tokens=sample.n_thinking_tokens,
+            truncated=sample.finish_reason == "length",
+            looping=ends_in_loop(sample.response),
+        )
 
 
 def ends_in_loop(text: str) -> bool:

@@ -13,9 +13,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from drp.errors import InputError
 from drp.evaluation.statistics import SMALL_N, Interval, bootstrap_share, clopper_pearson, describe_sign_test, mcnemar
-from drp.records import Failure, Judgement, Usage
+from drp.records import Judgement, Usage
 from drp.runs.jsonl import read_records, write_atomically
 from drp.runs.progress import write_dollars
 
@@ -82,17 +81,11 @@ def write_preference(target: Path, a: str, b: str, seed: int = 0) -> tuple[Prefe
 
     a, b: what the decompositions are called. seed: of the bootstrap. Raises InputError on an unreadable line.
     """
-    preference = summarize(_read(target), a, b, seed)
+    fix = "correct the line, or run `drp judge` again with --overwrite"
+    preference = summarize(read_records(target, Judgement, "raise", fix=fix), a, b, seed)
     path = target.with_name(f"{target.stem}{SUMMARY_SUFFIX}")
     write_atomically(path, lambda draft: draft.write_text(preference.model_dump_json(indent=2) + "\n"))
     return preference, path
-
-
-def _read(target: Path) -> Iterator[Judgement]:
-    for record in read_records(target, Judgement):
-        if isinstance(record, Failure):
-            raise InputError(f"{record.message}; fix the line, or run `drp judge` again with --overwrite")
-        yield record
 
 
 def summarize(judgements: Iterable[Judgement], a: str = "a", b: str = "b", seed: int = 0) -> Preference:

@@ -1,9 +1,15 @@
-"""JSONL on disk: read, append, repair, lock.
+"""JSONL files on disk: read, append, lock; and the file operations that go with artifacts.
 
-A record is one line, written whole. What a kill leaves of a last line is cut off before the next is appended, so a
-file only ever holds whole records.
+    for record in read_records(path, Trace):            a bad line becomes a Failure
+    for record in read_records(path, Trace, "raise"):   a bad line raises InputError
+    with lock(path), Appender(path) as file:
+        file.append(record)
+
+A record is one line, written with its newline in one go. A killed writer leaves at most one incomplete last line.
+Readers skip that line, and Appender cuts it off before it appends.
 """
 
+import codecs
 import errno
 import hashlib
 import json
@@ -12,87 +18,123 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, BinaryIO, Literal, NamedTuple, Self, TypeVar, overload
 
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ValidationError
-from pydantic_core import from_json
 
 from drp.errors import InputError
-from drp.records import Failure, Record
+from drp.records import Failure
 
-RecordT = TypeVar("RecordT", bound=Record)
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+BadLine = Literal["yield", "raise", "skip"]
+"""What a reader does with a line that is not JSON or does not fit the model:
+
+    yield   Return it as a Failure with the id `FILE:LINE`. For the input of a stage, which counts it as failed.
+    raise   Raise InputError. An incomplete last line is skipped: its writer is still running, or was killed.
+    skip    Leave it out. For showing what there is.
+
+With `yield`, a missing file raises InputError; with the others it has no records.
+"""
+
+_FIX = "correct the line, or start the stage again with --overwrite"
+_BLOCK = 1 << 20
 
 _MESSAGES = {
-    errno.ENOSPC: "no space left on the disk; all finished records are kept: make room and run the same command again",
-    errno.EDQUOT: "the disk quota is used up; all finished records are kept: make room and run the same command again",
+    errno.ENOSPC: "no space left on the disk; all finished records are kept: free some space and run the same command "
+    "again",
+    errno.EDQUOT: "the disk quota is used up; all finished records are kept: free some space and run the same command "
+    "again",
     errno.EACCES: "permission denied",
     errno.EPERM: "permission denied",
     errno.EROFS: "the file system is read-only; choose another run_dir",
     errno.ENOENT: "no such file",
-    errno.EISDIR: "this is a folder, a file was expected",
-    errno.ENOTDIR: "a file stands where a folder was expected",
-    errno.EEXIST: "a file stands where a folder was expected",
+    errno.EISDIR: "expected a file, got a folder",
+    errno.ENOTDIR: "expected a folder, got a file",
+    errno.EEXIST: "expected a folder, got a file",
 }
 
 
-@contextmanager
-def explain_os_errors(path: Path) -> Iterator[None]:
-    """Turn an OSError on `path` into an InputError that says what to do."""
-    try:
-        yield
-    except OSError as error:
-        raise InputError(describe_os_error(error, path)) from error
+class Line(NamedTuple):
+    """One line of a file, and where it is."""
+
+    number: int
+    """From 1."""
+    offset: int
+    """Of its first byte in the file."""
+    data: bytes
+    """With the newline."""
 
 
-def describe_os_error(error: OSError, path: Path | None = None) -> str:
-    place = error.filename or path
-    return f"{place}: {_MESSAGES.get(error.errno or 0, error.strerror or str(error))}"
+@overload
+def read_records(path: Path, model: type[ModelT], on_bad: Literal["yield"] = "yield") -> Iterator[ModelT | Failure]: ...
+@overload
+def read_records(
+    path: Path, model: type[ModelT], on_bad: Literal["raise", "skip"], *, fix: str = _FIX
+) -> Iterator[ModelT]: ...
+def read_records(path: Path, model: type[ModelT], on_bad: BadLine = "yield", *, fix: str = _FIX) -> Iterator[Any]:
+    """Every line of a JSONL file as a `model`; blank lines are skipped.
 
-
-def read_records(path: Path, model: type[RecordT]) -> Iterator[RecordT | Failure]:
-    """Every line of a JSONL file as a record; one that is not becomes a Failure with the id `FILE:LINE`.
-
-    Raises InputError where the file is missing or unreadable.
+    fix: what the error of `on_bad="raise"` advises. Raises InputError if the file cannot be read.
     """
-    with explain_os_errors(path), path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            if line.strip():
-                yield read_record(line, model, f"{path.name}:{number}")
+    return (record for _, record in _read(path, model, on_bad, fix))
 
 
-def read_record(line: bytes, model: type[RecordT], place: str) -> RecordT | Failure:
-    try:
-        return model.model_validate(from_json(line))
-    except ValidationError as error:
-        detail = error.errors(include_url=False, include_input=False)[0]
-        field = ".".join(str(part) for part in detail["loc"])
-        message = f"{place}: field `{field}`: {detail['msg']}" if field else f"{place}: {detail['msg']}"
-    except ValueError as error:
-        message = f"{place}: not a line of JSON ({error})"
+@overload
+def read_lines(
+    path: Path, model: type[ModelT], on_bad: Literal["yield"] = "yield"
+) -> Iterator[tuple[Line, ModelT | Failure]]: ...
+@overload
+def read_lines(
+    path: Path, model: type[ModelT], on_bad: Literal["raise", "skip"], *, fix: str = _FIX
+) -> Iterator[tuple[Line, ModelT]]: ...
+def read_lines(
+    path: Path, model: type[ModelT], on_bad: BadLine = "yield", *, fix: str = _FIX
+) -> Iterator[tuple[Line, Any]]:
+    """As `read_records`, each record with its line."""
+    return _read(path, model, on_bad, fix)
+
+
+def _read(path: Path, model: type[ModelT], on_bad: BadLine, fix: str) -> Iterator[tuple[Line, Any]]:
+    if on_bad != "yield" and not path.exists():
+        return
+    with explain_os_errors(path), path.open("rb", buffering=_BLOCK) as file:
+        offset = file.seek(len(codecs.BOM_UTF8) if file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8 else 0)
+        for number, data in enumerate(file, start=1):
+            line = Line(number, offset, data)
+            offset += len(data)
+            if data.isspace():
+                continue
+            try:
+                record = model.model_validate_json(data)
+            except ValidationError as error:
+                if on_bad == "yield":
+                    yield line, _make_failure(f"{path.name}:{number}", error)
+                elif on_bad == "raise" and data.endswith(b"\n"):
+                    raise InputError(f"{path}:{number}: {_describe(error)}; {fix}") from None
+            else:
+                yield line, record
+
+
+def _make_failure(place: str, error: ValidationError) -> Failure:
+    message = f"{place}: {_describe(error)}"
     return Failure(id=place, error="BadRecord", reason="unreadable line", message=message, attempts=1)
 
 
-def scan(path: Path) -> Iterator[dict[str, Any]]:
-    """Every whole line of one of our own artifacts as plain data; nothing where the file does not exist yet. A last
-    line that a kill has torn is no whole one."""
-    if not path.exists():
-        return
-    with explain_os_errors(path), path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
-                item = from_json(line)
-            except ValueError:
-                if not line.endswith(b"\n"):
-                    return
-                raise InputError(f"{path}:{number}: not a line of JSON; mend the line, or use --overwrite") from None
-            if not isinstance(item, dict):
-                raise InputError(f"{path}:{number}: not a record; mend the line, or use --overwrite")
-            yield item
+def _describe(error: ValidationError) -> str:
+    detail = error.errors(include_url=False, include_input=False)[0]
+    if detail["type"] == "json_invalid":
+        return f"not a line of JSON ({detail['ctx']['error']})"
+    field = ".".join(str(part) for part in detail["loc"])
+    return f"field `{field}`: {detail['msg']}" if field else f"not a record: {detail['msg']}"
 
 
 class Appender:
-    """Appends records to a JSONL file, each in one write; repairs a torn last line when opened."""
+    """Appends records to a JSONL file, each in one write. An incomplete last line is cut off when the file is opened.
+
+    truncate: start with an empty file. Raises InputError if the file cannot be written.
+    """
 
     def __init__(self, path: Path, *, truncate: bool = False) -> None:
         self.path = path
@@ -123,28 +165,28 @@ def _encode(record: BaseModel) -> bytes:
     try:
         return record.model_dump_json().encode() + b"\n"
     except ValueError:
-        # Half of a broken emoji (a lone surrogate) cannot be UTF-8: it is written as "?" rather than lost.
+        # A lone surrogate (half of a broken emoji) has no UTF-8 encoding: it is written as "?".
         plain = json.dumps(record.model_dump(mode="python"), ensure_ascii=False, default=str)
         return plain.encode(errors="replace") + b"\n"
 
 
 def repair_tail(path: Path) -> int:
-    """Cut off a last line that was not written whole; return how many bytes went."""
+    """Cut off an incomplete last line. Returns the number of bytes removed; 0 if the file does not exist."""
     if not path.exists():
         return 0
     with path.open("rb+") as file:
         end = file.seek(0, os.SEEK_END)
-        keep = _end_of_last_line(file, end)
-        file.truncate(keep)
-    return end - keep
+        kept = _find_end_of_last_line(file, end)
+        file.truncate(kept)
+    return end - kept
 
 
-def _end_of_last_line(file: Any, end: int, block: int = 1 << 16) -> int:
+def _find_end_of_last_line(file: BinaryIO, end: int, block: int = 1 << 16) -> int:
     position = end
     while position > 0:
         start = max(0, position - block)
         file.seek(start)
-        newline: int = file.read(position - start).rfind(b"\n")
+        newline = file.read(position - start).rfind(b"\n")
         if newline >= 0:
             return start + newline + 1
         position = start
@@ -153,33 +195,50 @@ def _end_of_last_line(file: Any, end: int, block: int = 1 << 16) -> int:
 
 @contextmanager
 def lock(path: Path) -> Iterator[None]:
-    """Hold `path` for one writer; the lock dies with the process, so a kill leaves none behind."""
+    """Hold the lock of `path`, so that one process writes it at a time. A lock ends with its process, however it ends.
+
+    Raises InputError if another process holds it.
+    """
     with explain_os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        guard = FileLock(path.with_name(path.name + ".lock"))
+        file_lock = FileLock(path.with_name(path.name + ".lock"))
         try:
-            guard.acquire(timeout=0)
+            file_lock.acquire(timeout=0)
         except Timeout:
             raise InputError(f"{path}: another drp is writing this; wait for it, or choose another run_dir") from None
     try:
         yield
     finally:
-        guard.release()
+        file_lock.release()
 
 
-def digest(path: Path, n_bytes: int | None = None) -> tuple[str, int, int]:
-    """SHA-256 of the first `n_bytes` of a file (None: all), how many bytes that were, and how many lines."""
-    total, lines, sha = 0, 0, hashlib.sha256()
+class Digest(NamedTuple):
+    """What `digest` found in a file."""
+
+    sha256: str
+    n_bytes: int
+    n_lines: int
+    """Newline characters."""
+    prefix_sha256: str | None
+    """Of the first `prefix_bytes` bytes; None if the file is shorter."""
+
+
+def digest(path: Path, prefix_bytes: int = 0) -> Digest:
+    """Hash a file and, in the same pass, its first `prefix_bytes` bytes. Raises InputError if it cannot be read."""
+    n_bytes, n_lines, sha = 0, 0, hashlib.sha256()
+    prefix_sha256 = sha.hexdigest() if prefix_bytes == 0 else None
     with explain_os_errors(path), path.open("rb") as file:
-        while block := file.read(1 << 20 if n_bytes is None else min(1 << 20, n_bytes - total)):
+        while block := file.read(min(_BLOCK, prefix_bytes - n_bytes) if n_bytes < prefix_bytes else _BLOCK):
             sha.update(block)
-            total += len(block)
-            lines += block.count(b"\n")
-    return sha.hexdigest(), total, lines
+            n_bytes += len(block)
+            n_lines += block.count(b"\n")
+            if n_bytes == prefix_bytes:
+                prefix_sha256 = sha.hexdigest()
+    return Digest(sha.hexdigest(), n_bytes, n_lines, prefix_sha256)
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a file beside `path`, then put it in its place, so that readers see all of it or nothing."""
+    """Have `write` fill a temporary file, then rename it to `path`: readers see the old content or all of the new."""
     with explain_os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f".{path.name}.{os.getpid()}")
@@ -188,3 +247,18 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             draft.replace(path)
         finally:
             draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def explain_os_errors(path: Path) -> Iterator[None]:
+    """Turn an OSError on `path` into an InputError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(describe_os_error(error, path)) from error
+
+
+def describe_os_error(error: OSError, path: Path | None = None) -> str:
+    """`FILE: what went wrong`. path: the file, if the error does not name it."""
+    place = error.filename or path
+    return f"{place}: {_MESSAGES.get(error.errno or 0, error.strerror or str(error))}"

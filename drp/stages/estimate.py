@@ -25,11 +25,11 @@ from drp.estimate.machines import (
 from drp.estimate.table import Line, write_estimate
 from drp.estimate.teaching import Teaching
 from drp.records import Decomposition, Failure, Trace
-from drp.runs.jsonl import read_records, scan
+from drp.runs.jsonl import read_records
 from drp.runs.manifest import describe_changes, load_manifest
 from drp.runs.progress import report, show_progress
 from drp.runs.rundir import RunDir
-from drp.runs.stage import RunOptions
+from drp.runs.stage import FinishedRecord, RunOptions
 from drp.stages import decompose, prune
 from drp.stages.evaluate import list_models
 
@@ -108,7 +108,7 @@ def _find_done(target: Path, fingerprint: Mapping[str, Any]) -> tuple[set[str], 
         return set(), []
     if changes := list(describe_changes(manifest.fingerprint, fingerprint)):
         return set(), [f"{target} was made with another configuration, so all of it counts again ({changes[0]})"]
-    return {item["id"] for item in scan(target)}, []
+    return {record.id for record in read_records(target, FinishedRecord, "raise")}, []
 
 
 def _mean_tokens(batches: list[Batch], config: Config) -> int:

@@ -11,11 +11,10 @@ a is the run's own decomposition, b the one that it is compared with.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterator
 from functools import partial
 from heapq import nsmallest
 from pathlib import Path
-from typing import Self
 
 from drp.chat.store import ReplyStore
 from drp.config.sections import Config
@@ -23,7 +22,7 @@ from drp.errors import InputError, TooManyFailures
 from drp.evaluation.preference import write_preference
 from drp.records import Decomposition, Failure, Judgement, Record
 from drp.runs.concurrency import map_concurrently
-from drp.runs.jsonl import explain_os_errors, read_record, read_records
+from drp.runs.jsonl import explain_os_errors, read_lines, read_records
 from drp.runs.manifest import Counts
 from drp.runs.progress import report, say
 from drp.runs.rundir import RunDir
@@ -31,104 +30,12 @@ from drp.runs.stage import RunOptions, Stage, run_stage
 from drp.teachers.judge import Judge, describe_judge, find_settings, open_judge
 
 
-class Pair(Record):
-    """One trace, decomposed twice. leave_out: why there is nothing to judge; a side is None where it is not needed."""
+class DecompositionPair(Record):
+    """One trace, decomposed twice. A pair that is not judged has a reason in place of the two."""
 
     a: Decomposition | None = None
     b: Decomposition | None = None
-    leave_out: str | None = None
-
-
-class Index:
-    """The decompositions of a file by id. unreadable: its lines that are none, and those whose id was there before."""
-
-    def __init__(self, path: Path) -> None:
-        self.unreadable: list[Failure] = []
-        self._offsets: dict[str, int] = {}
-        self._path = path
-        with explain_os_errors(path):
-            self._file = path.open("rb")
-            self._read_all()
-
-    @property
-    def ids(self) -> Iterable[str]:
-        return self._offsets.keys()
-
-    def find(self, id_: str) -> Decomposition | None:
-        """None where the file has no such record."""
-        offset = self._offsets.get(id_)
-        if offset is None:
-            return None
-        with explain_os_errors(self._path):
-            self._file.seek(offset)
-            record = read_record(self._file.readline(), Decomposition, self._path.name)
-        assert isinstance(record, Decomposition), "it was read before, and artifacts only grow"
-        return record
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    def _read_all(self) -> None:
-        end = 0
-        for number, line in enumerate(self._file, start=1):
-            start, end = end, end + len(line)
-            if line.strip():
-                self._add(read_record(line, Decomposition, f"{self._path.name}:{number}"), start)
-
-    def _add(self, record: Decomposition | Failure, offset: int) -> None:
-        if isinstance(record, Failure):
-            self.unreadable.append(record)
-        elif record.id in self._offsets:
-            message = f"{self._path}: id stands twice"
-            self.unreadable.append(Failure(id=record.id, error="DuplicateId", message=message, attempts=1))
-        else:
-            self._offsets[record.id] = offset
-
-
-def read_pairs(ours: Path, theirs: Path, n_pairs: int | None = None, seed: int = 0) -> Iterator[Pair | Failure]:
-    """Every trace of either file, in the order of `ours`.
-
-    n_pairs: how many of the traces that both have are to be judged, drawn by `seed`; None: all.
-    """
-    with Index(theirs) as index:
-        drawn = None if n_pairs is None else _draw(ours, index, n_pairs, seed)
-        seen: set[str] = set()
-        for record in read_records(ours, Decomposition):
-            if isinstance(record, Failure):
-                yield record
-            else:
-                seen.add(record.id)
-                yield _match(record, index.find(record.id), drawn)
-        yield from (Pair(id=id_, leave_out="missing in a") for id_ in index.ids if id_ not in seen)
-        yield from index.unreadable
-
-
-def _draw(ours: Path, theirs: Index, n: int, seed: int) -> set[str]:
-    """By the ids' hashes, so that a larger draw holds every smaller one."""
-    records = read_records(ours, Decomposition)
-    here = {record.id for record in records if not isinstance(record, Failure)}
-    shared = here.intersection(theirs.ids)
-    return set(nsmallest(n, shared, key=lambda id_: hashlib.sha256(f"{seed} {id_}".encode()).digest()))
-
-
-def _match(a: Decomposition, b: Decomposition | None, drawn: set[str] | None) -> Pair | Failure:
-    if b is None:
-        return Pair(id=a.id, leave_out="missing in b")
-    if drawn is not None and a.id not in drawn:
-        return Pair(id=a.id, leave_out="not drawn")
-    if a.thinking != b.thinking:
-        return _refuse(a, b)
-    same = [step.text for step in a.steps] == [step.text for step in b.steps]
-    return Pair(id=a.id, leave_out="same steps") if same else Pair(id=a.id, a=a, b=b)
-
-
-def _refuse(a: Decomposition, b: Decomposition) -> Failure:
-    sizes = f"{len(a.thinking):,} and {len(b.thinking):,} characters"
-    message = f"{a.id}: the two are not of the same thinking ({sizes}); decompose one traces.jsonl for both"
-    return Failure(id=a.id, error="DifferentThinking", message=message, attempts=1)
+    skip_reason: str | None = None
 
 
 def run(config: Config, other: Path, options: RunOptions = RunOptions()) -> Counts:
@@ -150,14 +57,14 @@ def run(config: Config, other: Path, options: RunOptions = RunOptions()) -> Coun
     return counts
 
 
-def build_stage(config: Config, theirs: Path, options: RunOptions) -> Stage[Pair, Judgement]:
+def build_stage(config: Config, theirs: Path, options: RunOptions) -> Stage[DecompositionPair, Judgement]:
     rundir = RunDir(config.run_dir)
     ours = options.input or rundir.steps
     target = options.output or rundir.judge / f"{name_steps(theirs)}.jsonl"
     # Each comparison has its own account among the stored replies: a run directory may hold several.
     store = ReplyStore(rundir.replies, f"judge {target.stem}")
 
-    def work(pairs: Iterator[Pair]) -> Iterator[Judgement | Failure]:
+    def work(pairs: Iterator[DecompositionPair]) -> Iterator[Judgement | Failure]:
         judge = open_judge(config, store, stored_only=options.reparse)
         return map_concurrently(partial(compare, judge), pairs, find_settings(config).n_in_flight, judge.close)
 
@@ -168,7 +75,7 @@ def build_stage(config: Config, theirs: Path, options: RunOptions) -> Stage[Pair
         fingerprint={"judge": describe_judge(config), "seed": config.seed},
         read=lambda: read_pairs(ours, theirs, config.judge.pairs, config.seed),
         work=work,
-        skip_reason=lambda pair: pair.leave_out,
+        skip_reason=lambda pair: pair.skip_reason,
         store=store,
     )
 
@@ -186,7 +93,60 @@ def name_steps(path: Path) -> str:
     return path.resolve().parent.name if path.name == "steps.jsonl" else path.stem
 
 
-async def compare(judge: Judge, pair: Pair) -> Judgement:
+def read_pairs(
+    ours: Path, theirs: Path, n_pairs: int | None = None, seed: int = 0
+) -> Iterator[DecompositionPair | Failure]:
+    """A pair for every trace of either file, in the order of `ours`. Reads both as streams: `theirs` is not held in
+    memory, only where each of its records begins.
+
+    n_pairs: how many of the traces that both files have are to be judged, drawn by `seed`; None: all.
+    """
+    offsets: dict[str, int] = {}
+    unusable: list[Failure] = []
+    for line, record in read_lines(theirs, Decomposition):
+        if isinstance(record, Failure):
+            unusable.append(record)
+        elif record.id in offsets:
+            message = f"{theirs}:{line.number}: duplicate id"
+            unusable.append(Failure(id=record.id, error="DuplicateId", message=message, attempts=1))
+        else:
+            offsets[record.id] = line.offset
+    drawn = offsets.keys() if n_pairs is None else _draw(ours, offsets, n_pairs, seed)
+    seen: set[str] = set()
+    with explain_os_errors(theirs), theirs.open("rb") as file:
+        for a in read_records(ours, Decomposition):
+            if isinstance(a, Failure):
+                yield a
+                continue
+            seen.add(a.id)
+            if a.id not in offsets:
+                yield DecompositionPair(id=a.id, skip_reason="missing in b")
+            elif a.id not in drawn:
+                yield DecompositionPair(id=a.id, skip_reason="not drawn")
+            else:
+                file.seek(offsets[a.id])
+                yield _pair(a, Decomposition.model_validate_json(file.readline()))
+    yield from (DecompositionPair(id=id, skip_reason="missing in a") for id in offsets if id not in seen)
+    yield from unusable
+
+
+def _draw(ours: Path, theirs: Container[str], n: int, seed: int) -> set[str]:
+    """Drawn by a hash of the id, so that a larger draw contains every smaller one."""
+    shared = {record.id for record in read_records(ours, Record) if record.id in theirs}
+    return set(nsmallest(n, shared, key=lambda id: hashlib.sha256(f"{seed} {id}".encode()).digest()))
+
+
+def _pair(a: Decomposition, b: Decomposition) -> DecompositionPair | Failure:
+    if a.thinking != b.thinking:
+        sizes = f"{len(a.thinking):,} and {len(b.thinking):,} characters"
+        message = f"{a.id}: the two are not of the same thinking ({sizes}); decompose one traces.jsonl for both"
+        return Failure(id=a.id, error="DifferentThinking", message=message, attempts=1)
+    if [step.text for step in a.steps] == [step.text for step in b.steps]:
+        return DecompositionPair(id=a.id, skip_reason="same steps")
+    return DecompositionPair(id=a.id, a=a, b=b)
+
+
+async def compare(judge: Judge, pair: DecompositionPair) -> Judgement:
     """Ask in both orders. Raises RecordError where a reply stays unreadable."""
     assert pair.a is not None
     assert pair.b is not None
@@ -205,19 +165,10 @@ async def compare(judge: Judge, pair: Pair) -> Judgement:
     )
 
 
-def _conclude(stage: Stage[Pair, Judgement], seed: int) -> None:
+def _conclude(stage: Stage[DecompositionPair, Judgement], seed: int) -> None:
     """Write the summary of all that is judged so far, and say the result."""
     a, b = (name_steps(path) for path in stage.inputs)
     preference, path = write_preference(stage.target, a, b, seed)
     for warning in preference.warnings:
         say(f"judge: {warning}")
     report(f"judge: {preference.describe()} -> {path}")
-
-
-# FOLDED DOC of stages.pairs:
-# Two steps.jsonl of the same traces, joined by id: what `drp judge` compares.
-#
-# Pair(id="gsm8k-train-7#0", a=Decomposition(...), b=Decomposition(...), leave_out=None)
-#
-# One side is read as a stream, the other by offset, so that memory grows by an id a record and not with the texts.
-#

@@ -12,18 +12,18 @@ have no such thing: what later stages made of them was chosen, and paid for, by 
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
 
 from drp.config.sections import Config
 from drp.errors import InputError, UserError
 from drp.evaluation.outcomes import benchmark_files
 from drp.evaluation.score import write_summary
 from drp.grading import Grade, Grader
-from drp.records import Failure, Sample
-from drp.report.escaping import clean
-from drp.runs.jsonl import explain_os_errors, lock, read_record, write_atomically
-from drp.runs.manifest import load_manifest, package_versions
+from drp.records import Sample
+from drp.report.escaping import strip_controls
+from drp.runs.jsonl import Line, lock, read_lines, write_atomically
+from drp.runs.manifest import find_package_versions, load_manifest
 from drp.runs.progress import Progress, report
 from drp.runs.rundir import RunDir
 from drp.runs.stage import RunOptions
@@ -56,7 +56,7 @@ class Changes:
             if len(self.shown) < SHOWN:
                 said = "no answer" if grade.predicted is None else f'"{grade.predicted}"'
                 line = f'{sample.id}: {before} -> {after}, {said} against "{sample.answer}"'
-                self.shown.append(clean(line).replace("\n", " "))
+                self.shown.append(strip_controls(line).replace("\n", " "))
 
     def describe(self) -> str:
         n_verdicts = self.verdicts.total()
@@ -107,9 +107,9 @@ def find_changes(name: str, path: Path, grader: Grader, limit: int | None) -> Ch
     in_flight: dict[int, Sample] = {}
 
     def questions() -> Iterator[tuple[int, str, str]]:
-        for number, sample in read_samples(path, limit):
-            in_flight[number] = sample
-            yield number, split_response(sample.response).summary, sample.answer
+        for line, sample in islice(_read_samples(path), limit):
+            in_flight[line.number] = sample
+            yield line.number, split_response(sample.response).summary, sample.answer
 
     with Progress(name, limit) as progress:
         for number, grade in grader.grade_stream(questions()):
@@ -118,42 +118,28 @@ def find_changes(name: str, path: Path, grader: Grader, limit: int | None) -> Ch
     return changes
 
 
-def read_samples(path: Path, limit: int | None) -> Iterator[tuple[int, Sample]]:
-    """(line, record); a torn last line is left out, as its writer would cut it off."""
-    with explain_os_errors(path), path.open("rb") as lines:
-        for number, line in _whole_lines(lines):
-            if limit is not None and number > limit:
-                return
-            sample = read_record(line, Sample, f"{path}:{number}")
-            if isinstance(sample, Failure):
-                raise InputError(f"{sample.message}; mend the line, or run `drp eval` again with --overwrite")
-            yield number, sample
-
-
-def _whole_lines(lines: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    return ((number, line) for number, line in enumerate(lines, start=1) if line.endswith(b"\n"))
+def _read_samples(path: Path) -> Iterator[tuple[Line, Sample]]:
+    return read_lines(path, Sample, "raise", fix="correct the line, or run `drp eval` again with --overwrite")
 
 
 def rewrite(path: Path, grades: dict[int, Grade]) -> None:
-    """Put new grades into a file, which is at any moment the old or the new one."""
+    """Put new grades into a file. Readers see the old file or all of the new one."""
 
     def write(draft: Path) -> None:
-        with path.open("rb") as lines, draft.open("wb") as output:
-            for number, line in _whole_lines(lines):
-                output.write(_update(line, grades[number]) if number in grades else line)
+        with draft.open("wb") as output:
+            for line, sample in _read_samples(path):
+                if grade := grades.get(line.number):
+                    output.write(sample.model_copy(update=grade._asdict()).model_dump_json().encode() + b"\n")
+                else:
+                    output.write(line.data)
 
     if grades:
         write_atomically(path, write)
-
-
-def _update(line: bytes, grade: Grade) -> bytes:
-    sample = Sample.model_validate_json(line).model_copy(update=grade._asdict())
-    return sample.model_dump_json().encode() + b"\n"
 
 
 def _name_graders(path: Path) -> None:
     """The manifest says with which versions the verdicts were reached."""
     manifest = load_manifest(path)
     if manifest is not None:
-        versions = {name: version for name, version in package_versions().items() if name in GRADERS}
+        versions = {name: version for name, version in find_package_versions().items() if name in GRADERS}
         manifest.model_copy(update={"versions": manifest.versions | versions}).save(path)

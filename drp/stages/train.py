@@ -3,17 +3,15 @@
 
     train/sft.jsonl      every example as trained on: text, token ids, which part carries loss
     train/log.jsonl      loss, learning rate, gradient norm, tokens/s of every optimizer step; validation losses
-    train/adapter/       the adapter, with the tokenizer trained with; none with `train.method` full
-    train/merged/        the trained model, base and adapter in one, in the base's own type, with the same tokenizer
+    train/adapter/       the adapter, with the tokenizer trained with; not with `train.method` full
+    train/merged/        the trained model, adapter merged into the base, in the base's dtype, with the same tokenizer
     train/summary.json   counts, losses, speed, memory, versions: `TrainSummary`
 
-A kill loses what came after the last checkpoint (`train.checkpoint_steps`); the next run goes on from there.
+A killed training resumes from its last checkpoint (`train.checkpoint_steps`).
 """
 
-import shutil
 import signal
 import sys
-import time
 from collections import Counter
 from itertools import islice
 from pathlib import Path
@@ -22,35 +20,35 @@ from typing import TYPE_CHECKING, Any
 from drp.config.sections import Config
 from drp.errors import InputError
 from drp.records import Failure
-from drp.runs.jsonl import Appender, explain_os_errors, lock, read_records, scan, write_atomically
-from drp.runs.manifest import InputDigest, Manifest, check_input, check_unchanged, load_manifest, now, package_versions
+from drp.runs.jsonl import Appender, explain_os_errors, lock, read_records, write_atomically
+from drp.runs.manifest import InputDigest, Manifest, check_input, load_manifest, prepare_manifest, remove_artifact
 from drp.runs.progress import report, say
 from drp.runs.rundir import RunDir
 from drp.runs.stage import RunOptions, check_failures, failures_path, waits_for
 from drp.student.response import Tokenizer, load_tokenizer
+from drp.training.checkpoints import remove_checkpoints
+from drp.training.examples import ExampleSelection, TrainingRecord, select_examples, write_examples
+from drp.training.launch import check_machine, is_launched, is_main_process, launch_processes
+from drp.training.summary import TrainDir, TrainResult, TrainSummary, read_log, summarize
 
 if TYPE_CHECKING:
-    from drp.training.examples import ExampleSelection
     from drp.training.preflight import Preflight
-    from drp.training.summary import TrainDir, TrainResult, TrainSummary
 
 
-def run(config: Config, options: RunOptions = RunOptions()) -> "TrainSummary | None":
-    """Do what is missing of the training. Returns its summary; None for a dry run, and in a process that does not lead.
+def run(config: Config, options: RunOptions = RunOptions()) -> TrainSummary | None:
+    """Train, or finish a training that was interrupted. Returns its summary; None for a dry run, and in the processes
+    of a launcher that are not the main one.
 
-    Raises InputError for a missing or changed input, TooManyFailures after everything was written.
+    Raises InputError for a missing or changed input, and TooManyFailures after everything was written.
     """
-    from drp.training.launch import is_main_process
-    from drp.training.summary import TrainDir
-
     source, folder = _locate(config, options)
     if not is_main_process():
-        _follow(config, options, folder)
+        _join_training(config, options, folder)
         return None
     if waits_for(source, "train", options):
         return None
     check_input(source, "train")
-    _check_machine(config)
+    check_machine(config.train)
     if options.dry_run:
         selection, _ = _select(config, options)
         report(f"train would use {selection.counts().describe()} -> {folder.root}")
@@ -59,18 +57,40 @@ def run(config: Config, options: RunOptions = RunOptions()) -> "TrainSummary | N
         manifest = _open_manifest(config, options, source, folder)
         summary = load_summary(folder.summary) if manifest.state == "complete" else None
         if summary is None:
-            summary = _finish(config, options, manifest, TrainDir(folder.root))
+            with manifest.track(folder.root):
+                summary = _train(config, options, manifest.fingerprint, folder)
+                manifest.counts = summary.counts
     report(f"train: {summary.counts.describe()} -> {folder.root}")
     report(f"train: {summary.describe()}")
-    reasons = Counter(Failure.model_validate(item).kind for item in scan(failures_path(folder.root)))
+    reasons = Counter(failure.kind for failure in read_records(failures_path(folder.root), Failure, "raise"))
     check_failures("train", summary.counts, folder.root, config.max_failures, reasons)
     return summary
 
 
-def _follow(config: Config, options: RunOptions, folder: "TrainDir") -> None:
-    """The share of a process that a user's launcher started beside the leader; that one tells what happens."""
-    # Where the leader refuses, this waits for it in torch, where no handler of Python's runs: a launcher has to be able
-    # to end it.
+def preview(config: Config, options: RunOptions = RunOptions()) -> "Preflight":
+    """What would be trained on, checked. Writes nothing."""
+    check_input(_locate(config, options)[0], "train")
+    check_machine(config.train)
+    return _inspect(config, *_select(config, options))
+
+
+def load_summary(path: Path) -> TrainSummary | None:
+    """A training's summary.json; None if there is none yet."""
+    if not path.exists():
+        return None
+    with explain_os_errors(path):
+        return TrainSummary.model_validate_json(path.read_text())
+
+
+def _locate(config: Config, options: RunOptions) -> tuple[Path, TrainDir]:
+    rundir = RunDir(config.run_dir)
+    return options.input or rundir.pruned, TrainDir(options.output or rundir.train)
+
+
+def _join_training(config: Config, options: RunOptions, folder: TrainDir) -> None:
+    """The part of a process that the user's launcher started beside the main one, which alone reports."""
+    # If the main process refuses to train, this one waits for it inside torch, where Python's signal handlers do not
+    # run: the launcher has to be able to end it.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     from drp.training.session import train_student
 
@@ -84,49 +104,8 @@ def _follow(config: Config, options: RunOptions, folder: "TrainDir") -> None:
         sys.exit(130)
 
 
-def _check_machine(config: Config) -> None:
-    from drp.training.launch import check_processes
-    from drp.training.student import check_extras
-
-    check_processes(config.train)
-    check_extras(config.train)
-
-
-def preview(config: Config, options: RunOptions = RunOptions()) -> "Preflight":
-    """What would be trained on, checked; nothing is written."""
-    check_input(_locate(config, options)[0], "train")
-    _check_machine(config)
-    return _inspect(config, *_select(config, options))
-
-
-def _inspect(config: Config, selection: "ExampleSelection", tokenizer: Tokenizer) -> "Preflight":
-    from drp.training.memory import estimate_memory
-    from drp.training.preflight import inspect_examples
-
-    shown = inspect_examples(selection, tokenizer, config.train)
-    return shown.model_copy(update={"memory": estimate_memory(config, selection)})
-
-
-def load_summary(path: Path) -> "TrainSummary | None":
-    from drp.training.summary import TrainSummary
-
-    if not path.exists():
-        return None
-    with explain_os_errors(path):
-        return TrainSummary.model_validate_json(path.read_text())
-
-
-def _locate(config: Config, options: RunOptions) -> "tuple[Path, TrainDir]":
-    from drp.training.summary import TrainDir
-
-    rundir = RunDir(config.run_dir)
-    return options.input or rundir.pruned, TrainDir(options.output or rundir.train)
-
-
-def _select(config: Config, options: RunOptions) -> "tuple[ExampleSelection, Tokenizer]":
-    """Raises InputError where nothing is left to train on."""
-    from drp.training.examples import TrainingRecord, select_examples
-
+def _select(config: Config, options: RunOptions) -> tuple[ExampleSelection, Tokenizer]:
+    """The examples to train on, and the student's tokenizer. Raises InputError if there is no example."""
     source, _ = _locate(config, options)
     student = config.student
     tokenizer = load_tokenizer(student.model, student.revision, student.trust_remote_code)
@@ -138,9 +117,17 @@ def _select(config: Config, options: RunOptions) -> "tuple[ExampleSelection, Tok
     return selection, tokenizer
 
 
-def _open_manifest(config: Config, options: RunOptions, source: Path, folder: "TrainDir") -> Manifest:
-    """The manifest to go on with. Unlike a record stage, training depends on the whole input, so its digest is part of
-    the fingerprint."""
+def _inspect(config: Config, selection: ExampleSelection, tokenizer: Tokenizer) -> "Preflight":
+    from drp.training.memory import estimate_memory
+    from drp.training.preflight import inspect_examples
+
+    shown = inspect_examples(selection, tokenizer, config.train)
+    return shown.model_copy(update={"memory": estimate_memory(config, selection)})
+
+
+def _open_manifest(config: Config, options: RunOptions, source: Path, folder: TrainDir) -> Manifest:
+    """The manifest of this training. A record stage may go on with an input that has grown; training depends on the
+    whole input, so the input's digest is part of the fingerprint."""
     digest = InputDigest.of(source)
     fingerprint: dict[str, Any] = {
         "train": config.train.identity(),
@@ -149,56 +136,15 @@ def _open_manifest(config: Config, options: RunOptions, source: Path, folder: "T
         "limit": options.limit,
         "input": digest.sha256,
     }
-    new = Manifest(
-        stage="train",
-        fingerprint=fingerprint,
-        inputs={source.name: digest},
-        versions=package_versions(),
-        started=now(),
-    )
+    parts = [folder.sft, folder.log, folder.summary, folder.checkpoints, folder.adapter, folder.merged]
     if options.overwrite:
-        _remove(folder)
-        return new
-    old = load_manifest(folder.root)
-    if old is None:
-        if folder.adapter.exists() or folder.checkpoints.exists():
-            raise InputError(f"{folder.root}: exists, but nothing says what made it; move it, or use --overwrite")
-        return new
-    check_unchanged(old, new, [], folder.root)
-    return old if old.state == "complete" else new.model_copy(update={"started": old.started, "seconds": old.seconds})
+        remove_artifact(folder.root, parts)
+    manifest = prepare_manifest("train", folder.root, fingerprint, [], parts=parts)
+    manifest.inputs = {source.name: digest}
+    return manifest
 
 
-def _remove(folder: "TrainDir") -> None:
-    with explain_os_errors(folder.root):
-        for path in (folder.sft, folder.log, folder.summary):
-            path.unlink(missing_ok=True)
-        for path in (folder.checkpoints, folder.adapter, folder.merged):
-            if path.exists():
-                shutil.rmtree(path)
-
-
-def _finish(config: Config, options: RunOptions, manifest: Manifest, folder: "TrainDir") -> "TrainSummary":
-    """Train to the end; leave the manifest as it then is, whatever happens."""
-    manifest.save(folder.root)
-    clock, state, counts = time.monotonic(), "failed", manifest.counts
-    try:
-        summary = _train(config, options, manifest, folder)
-        state, counts = "complete", summary.counts
-    except KeyboardInterrupt:
-        state = "interrupted"
-        raise
-    finally:
-        seconds = manifest.seconds + time.monotonic() - clock
-        update = {"state": state, "counts": counts, "seconds": seconds, "finished": now()}
-        manifest.model_copy(update=update).save(folder.root)
-    return summary
-
-
-def _train(config: Config, options: RunOptions, manifest: Manifest, folder: "TrainDir") -> "TrainSummary":
-    from drp.training.checkpoints import remove_checkpoints
-    from drp.training.examples import write_examples
-    from drp.training.summary import read_log, summarize
-
+def _train(config: Config, options: RunOptions, fingerprint: dict[str, Any], folder: TrainDir) -> TrainSummary:
     selection, tokenizer = _select(config, options)
     say(_inspect(config, selection, tokenizer).render())
     write_examples(folder.sft, selection)
@@ -206,23 +152,15 @@ def _train(config: Config, options: RunOptions, manifest: Manifest, folder: "Tra
         for failure in selection.failures:
             failures.append(failure)
     result = _train_student(config, selection, tokenizer, folder)
-    summary = summarize(
-        read_log(folder.log),
-        config=config,
-        selection=selection,
-        result=result,
-        fingerprint=manifest.fingerprint,
-    )
+    lines = read_log(folder.log)
+    summary = summarize(lines, config=config, selection=selection, result=result, fingerprint=fingerprint)
     write_atomically(folder.summary, lambda draft: draft.write_text(summary.model_dump_json(indent=2) + "\n"))
     remove_checkpoints(folder.checkpoints)
     return summary
 
 
-def _train_student(
-    config: Config, selection: "ExampleSelection", tokenizer: Tokenizer, folder: "TrainDir"
-) -> "TrainResult":
-    """Here, or in processes of their own."""
-    from drp.training.launch import is_launched, launch_processes
+def _train_student(config: Config, selection: ExampleSelection, tokenizer: Tokenizer, folder: TrainDir) -> TrainResult:
+    """Train in this process, or in `train.num_processes` new ones."""
     from drp.training.session import train_student
 
     n = config.train.num_processes

@@ -7,8 +7,8 @@
 The log has one line per optimizer step and one per validation. It is continuous over kills: a resumed training cuts off
 what it will do again.
 
-This module imports no torch: stage `train` reads these files on runs with nothing to train (a finished training, a dry
-run), which should not have to wait for the import.
+This module does not import torch, so that a run with nothing to train (`drp run` when the training is finished) does
+not wait seconds for it.
 """
 
 from dataclasses import dataclass

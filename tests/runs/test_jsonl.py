@@ -2,6 +2,7 @@ import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -9,8 +10,8 @@ from hypothesis import strategies as st
 
 from drp.errors import InputError
 from drp.records import Failure, Problem
-from drp.runs.jsonl import Appender, digest, lock, read_records, repair_tail, scan, write_atomically
-from tests.conftest import read_lines
+from drp.runs.jsonl import Appender, digest, lock, read_lines, read_records, repair_tail, write_atomically
+from tests.conftest import read_lines as load_lines
 
 GOOD = {"id": "a", "question": "1+1?", "answer": "2", "source": "t"}
 
@@ -62,7 +63,7 @@ def test_a_tail_torn_anywhere_costs_the_last_line_only(
     path.write_bytes(whole[:-cut])
     with Appender(path) as file:
         file.append(problem("new"))
-    ids = [item["id"] for item in scan(path)]
+    ids = [record.id for record in read_records(path, Problem, "raise")]
     assert ids == [*(str(n) for n in range(len(texts) - 1)), "new"]
 
 
@@ -70,14 +71,14 @@ def test_repair_looks_further_back_than_one_block(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(b'{"id": "1"}\n' + b"x" * 200_000)
     assert repair_tail(path) == 200_000
-    assert read_lines(path) == [{"id": "1"}]
+    assert load_lines(path) == [{"id": "1"}]
 
 
 def test_half_of_a_broken_emoji_does_not_lose_the_record(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     with Appender(path) as file:
         file.append(problem("a").model_copy(update={"question": "cost \ud83d dollars"}))
-    assert read_lines(path)[0]["question"] == "cost ? dollars"
+    assert load_lines(path)[0]["question"] == "cost ? dollars"
 
 
 def test_a_full_disk_is_a_clear_error_and_whole_lines_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,7 +98,7 @@ def test_a_full_disk_is_a_clear_error_and_whole_lines_stay(tmp_path: Path, monke
     file.close()
     with Appender(path) as again:
         again.append(problem("2"))
-    assert [item["id"] for item in scan(path)] == ["1", "2"]
+    assert [record.id for record in read_records(path, Problem, "raise")] == ["1", "2"]
 
 
 def test_dev_full_is_a_clear_error() -> None:
@@ -119,8 +120,11 @@ def test_a_digest_of_a_prefix_survives_growth(tmp_path: Path) -> None:
     path.write_text("one\n")
     before = digest(path)
     path.write_text("one\ntwo\n")
-    assert digest(path, before[1]) == before
-    assert digest(path)[2] == 2
+    after = digest(path, before.n_bytes)
+    assert after.prefix_sha256 == before.sha256 != after.sha256
+    assert (after.n_bytes, after.n_lines) == (8, 2)
+    assert digest(path).sha256 == after.sha256
+    assert digest(path, 9).prefix_sha256 is None
 
 
 def test_an_atomic_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
@@ -138,5 +142,35 @@ def test_an_atomic_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
 
 
 def test_a_line_that_is_no_record_is_named(write_lines: Callable[..., Path]) -> None:
-    with pytest.raises(InputError, match=r"a\.jsonl:2: not a record"):
-        list(scan(write_lines("a.jsonl", GOOD, "[1]\n")))
+    with pytest.raises(InputError, match=r"a\.jsonl:2: not a record.*; delete it"):
+        list(read_records(write_lines("a.jsonl", GOOD, "[1]\n"), Problem, "raise", fix="delete it"))
+
+
+@pytest.mark.parametrize("policy", ["raise", "skip"])
+def test_an_incomplete_last_line_of_an_artifact_is_skipped(
+    write_lines: Callable[..., Path], policy: Literal["raise", "skip"]
+) -> None:
+    path = write_lines("a.jsonl", GOOD, '{"id": "b", "que')
+    assert [record.id for record in read_records(path, Problem, policy)] == ["a"]
+
+
+def test_bad_lines_can_be_left_out(write_lines: Callable[..., Path]) -> None:
+    path = write_lines("a.jsonl", "{oops\n", GOOD, {"id": "b"})
+    assert [record.id for record in read_records(path, Problem, "skip")] == ["a"]
+
+
+def test_an_artifact_that_does_not_exist_yet_has_no_records(tmp_path: Path) -> None:
+    assert list(read_records(tmp_path / "none.jsonl", Problem, "raise")) == []
+
+
+def test_a_record_is_found_again_by_its_offset(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(
+        "\ufeff" + problem("a", "\u00e9?").model_dump_json() + "\n\n" + problem("b").model_dump_json() + "\n"
+    )
+    with path.open("rb") as file:
+        for line, record in read_lines(path, Problem, "raise"):
+            file.seek(line.offset)
+            assert file.readline() == line.data
+            assert Problem.model_validate_json(line.data) == record
+    assert [line.number for line, _ in read_lines(path, Problem, "raise")] == [1, 3]

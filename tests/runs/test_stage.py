@@ -171,7 +171,7 @@ def test_an_unfinished_input_is_refused(write_lines: Callable[..., Path]) -> Non
 def test_a_file_that_nothing_accounts_for_is_not_overwritten(write_lines: Callable[..., Path]) -> None:
     source = write_lines("in.jsonl", *numbers(1))
     target = write_lines("squares.jsonl", {"id": "precious"})
-    with pytest.raises(InputError, match="nothing says what made it"):
+    with pytest.raises(InputError, match="has no manifest that says what made it"):
         run_stage(stage(source), RunOptions())
     assert read_lines(target) == [{"id": "precious"}]
 

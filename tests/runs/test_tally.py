@@ -17,11 +17,11 @@ def fail(tally: Tally, n: int, error: str, reason: str | None = None) -> None:
 
 
 def test_failures_are_summed_up_by_reason(capsys: pytest.CaptureFixture[str]) -> None:
-    tally = Tally(done=set(), counts=Counts(read=100))
+    tally = Tally(Counts(read=100))
     fail(tally, 3, "RecordError", "rate limit")
     fail(tally, 7, "RecordError", "answer changed")
     fail(tally, 1, "DuplicateId")
-    check_failures("prune", tally.settle(), Path("run/pruned.jsonl"), 0.5, tally.reasons)
+    check_failures("prune", tally.counts, Path("run/pruned.jsonl"), 0.5, tally.reasons)
     said = "prune: 11 failed: answer changed 7, rate limit 3, duplicate id 1; run again to retry them: "
     assert capsys.readouterr().err.strip() == said + "run/pruned.failed.jsonl"
 
@@ -35,8 +35,8 @@ def test_more_failures_than_allowed_are_an_error() -> None:
 
 
 def test_an_unknown_price_stays_unknown_in_a_sum() -> None:
-    tally = Tally(done=set())
-    tally.use({"calls": 1, "input_tokens": 5, "output_tokens": 6, "cost_usd": 0.5})
+    tally = Tally()
+    tally.use(Usage(calls=1, input_tokens=5, output_tokens=6, cost_usd=0.5))
     assert tally.usage == Usage(calls=1, input_tokens=5, output_tokens=6, cost_usd=0.5)
     tally.use(Usage(calls=1))
     assert tally.usage is not None

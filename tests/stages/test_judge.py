@@ -67,7 +67,7 @@ def test_a_preference_that_survives_the_swap_is_a_win(judge: Run, verdicts: Path
     assert summary["usage"]["cost_usd"] == pytest.approx(sum(record["usage"]["cost_usd"] for record in records))
     assert "fine preferred in 10 of 10 pairs, plain in 0, ties 0; win rate 100.0% (69.2 to 100.0" in ended.out
     assert "read 10 = written 10 + filtered 0 + failed 0" in ended.out
-    assert "10 pairs with a winner: only 9 wins or more (90%)" in ended.err
+    assert "10 pairs with a winner: a side needs at least 9 wins (90%) to be significant" in ended.err
 
 
 def test_the_judge_sees_numbered_steps_and_not_where_they_came_from(judge: Run) -> None:

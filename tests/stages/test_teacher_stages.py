@@ -164,7 +164,7 @@ def test_an_artifact_is_not_given_up_for_an_empty_one(drp: Drp, config: Path) ->
         before = steps.read_text()
         ended = drp("decompose", config, *at(server), "--set", "teacher.model=judge-2", "--reparse")
         assert ended.status == 2
-        assert "steps.jsonl: stays as it is" in ended.err
+        assert "steps.jsonl: not replaced" in ended.err
         assert "(no stored reply 4)" in ended.err
         assert steps.read_text() == before
         assert "written 4" in drp("decompose", config, *at(server)).out

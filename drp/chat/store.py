@@ -68,6 +68,7 @@ class StoredReply(Record):
         )
 
     def as_reply(self) -> Reply:
+        """What a ChatClient returns; not for an `empty` one."""
         assert self.finish_reason != "empty"
         return Reply(self.text, self.finish_reason, self.usage)
 

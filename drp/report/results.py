@@ -122,7 +122,7 @@ def main_table(evaluation: Evaluation) -> Table:
         "Pass@1 and tokens",
         evaluation.benchmarks,
         [model_row(evaluation, model, name_model(model), evaluation.benchmarks) for model in evaluation.models],
-        caption=f"As the paper's Table 1. {counting} {describe_intervals([evaluation])}",
+        caption=f"In the form of the paper's Table 1. {counting} {describe_intervals([evaluation])}",
         notes=warn_of_few_problems(_list_comparisons(evaluation)),
     )
 
@@ -246,7 +246,7 @@ def comparisons_table(
         columns=["Benchmark", second, "n", "Accuracy change", "Gained / lost", "p", "Tokens change", "p"],
         rows=[_comparison_row(*row) for row in zip(comparisons, accuracy, tokens, strict=True)],
         caption=(
-            "Problem by problem. Gained / lost: problems solved more often / less often than before. 95% intervals: "
+            "Problem by problem. Gained / lost: problems that the model solves more often / less often. 95% intervals: "
             "bootstrap over problems. p of accuracy: exact McNemar test, or Wilcoxon's signed-rank test for several "
             "samples per problem. p of tokens: Wilcoxon's signed-rank test. Each is Holm-corrected over the table."
         ),
@@ -345,7 +345,7 @@ def policies_table(evaluation: Evaluation) -> Table:
         rows,
         first="Model and policy",
         pair=("Accuracy", "Tokens"),
-        caption="As the paper's Table 5, whose description of the cutoff allows both readings: capped, and left out.",
+        caption="In the form of the paper's Table 5. The paper's wording allows both cutoffs: capped, and left out.",
     )
 
 

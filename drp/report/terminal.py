@@ -109,7 +109,7 @@ def _show_id(rundir: RunDir, id: str) -> Iterator["RenderableType"]:
     trace = next(found, None)
     failures = [(stage, failure) for stage, failure in read_failures(rundir) if failure.id == id]
     if trace is None and not failures:
-        raise InputError(f"{rundir.root}: no trace `{strip_controls(id)}`; `drp view {rundir.root}` lists them")
+        raise InputError(f"{rundir.root}: no trace `{strip_controls(id)}`; `drp view {rundir.root}` lists all")
     if trace is not None:
         yield from _show_trace(trace)
     for stage, failure in failures:

@@ -1,4 +1,4 @@
-"""A batch client of the loopback teacher, and what its journal says."""
+"""Helpers to ask the loopback teacher in batches and to read the journal."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,17 +16,17 @@ ANSWERS = [f"you said {question}" for question in QUESTIONS]
 
 
 def ask_in_batches(server: LoopbackServer, path: Path, questions: Sequence[str], **changes: Any) -> list[Outcome]:
-    """batch: keys of `teacher.batch`; all others are of `teacher`."""
+    """batch: keys of `teacher.batch`; the other keys are of `teacher`."""
     batch = BatchSettings(**{**BATCH, **changes.pop("batch", {})})
     return ask(lambda: open_teacher(server, path, mode="batch", batch=batch, **changes), questions)
 
 
 def texts(outcomes: Sequence[Outcome]) -> list[str]:
-    """The replies' texts; an error among them fails the test."""
+    """The texts of the replies; fails the test if one is an error."""
     assert all(isinstance(outcome, Reply) for outcome in outcomes), outcomes
     return [outcome.text for outcome in outcomes if isinstance(outcome, Reply)]
 
 
 def read_journal(path: Path) -> list[Batch]:
-    """The batches of the run directory that has these replies."""
+    """The batches of the run directory with these replies."""
     return read_batches(path.with_name("batches.jsonl"))

@@ -1,4 +1,4 @@
-"""Requests by the batch: split, matched, asked again only where something is missing, and paid for once."""
+"""Requests in batches: put into files, matched with their replies, and paid for once."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ from tests.loopback import BatchPlan, LoopbackServer
 
 
 def test_every_request_gets_its_own_reply_from_one_batch_at_half_the_price(path: Path) -> None:
-    with LoopbackServer(echo, plans=[BatchPlan(n_looks=2, shuffled=True)]) as server:
+    with LoopbackServer(echo, plans=[BatchPlan(n_polls=2, shuffled=True)]) as server:
         outcomes = ask_in_batches(server, path, QUESTIONS)
     assert texts(outcomes) == ANSWERS
     assert server.batches.sizes == [len(QUESTIONS)]
@@ -28,7 +28,7 @@ def test_every_request_gets_its_own_reply_from_one_batch_at_half_the_price(path:
     assert usage.cost_usd == pytest.approx(usual_usd / 2)
     [batch] = read_journal(path)
     assert (batch.status, batch.n_completed, batch.is_settled) == ("completed", len(QUESTIONS), True)
-    assert not list(path.with_name("batches").iterdir()), "files on their way are gone once they have arrived"
+    assert not list(path.with_name("batches").iterdir()), "uploaded and downloaded files are deleted"
 
 
 def test_the_same_question_asked_by_many_is_sent_once(path: Path) -> None:
@@ -59,7 +59,7 @@ def test_direct_and_batched_requests_have_the_same_replies_and_bodies(path: Path
     with LoopbackServer(echo) as server:
         batched = ask_in_batches(server, path, QUESTIONS[:3])
         assert ask(lambda: open_teacher(server, path), QUESTIONS[:3]) == batched
-        assert not server.requests, "a reply that came by batch was paid for again"
+        assert not server.requests, "a reply from a batch was paid for again"
         direct = ask(lambda: open_teacher(server, path), ["other"])
         assert ask_in_batches(server, path, ["other"]) == direct
         [row, *_] = server.batches.files["file-0"].rows()
@@ -81,10 +81,10 @@ def test_what_might_pass_the_cost_cap_is_not_sent(path: Path, cap_usd: float, n_
         assert sum(isinstance(outcome, Reply) for outcome in outcomes) == server.n_completed
         assert any(isinstance(outcome, CostCapReached) for outcome in outcomes)
         texts(ask_in_batches(server, path, questions))
-    assert set(server.batches.sent.values()) == {1}, "what the cap let through is not asked again"
+    assert set(server.batches.sent.values()) == {1}, "a request that the cap allowed was sent again"
 
 
-def test_a_spoilt_journal_names_its_line(path: Path) -> None:
+def test_a_bad_line_in_the_journal_is_named(path: Path) -> None:
     with LoopbackServer(echo) as server:
         ask_in_batches(server, path, ["a"])
         journal = path.with_name("batches.jsonl")
@@ -94,7 +94,7 @@ def test_a_spoilt_journal_names_its_line(path: Path) -> None:
 
 
 @pytest.mark.parametrize("n_lost", [1, 40])
-def test_a_torn_last_line_of_the_journal_is_cut_off(path: Path, n_lost: int) -> None:
+def test_an_incomplete_last_line_of_the_journal_is_cut_off(path: Path, n_lost: int) -> None:
     with LoopbackServer(echo) as server:
         ask_in_batches(server, path, ["a"])
     journal = path.with_name("batches.jsonl")
@@ -104,7 +104,7 @@ def test_a_torn_last_line_of_the_journal_is_cut_off(path: Path, n_lost: int) -> 
     assert len(batch.keys) == 1
 
 
-def test_what_is_under_way_is_told_when_a_run_ends_early(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_that_ends_early_reports_its_open_batches(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     async def interrupt(open_it: Callable[[], object]) -> None:
         client = open_it()
         waiting = asyncio.create_task(client.complete([Message("user", "a")]))  # type: ignore[attr-defined]
@@ -113,7 +113,7 @@ def test_what_is_under_way_is_told_when_a_run_ends_early(path: Path, capsys: pyt
         waiting.cancel()
         await client.close()  # type: ignore[attr-defined]
 
-    with LoopbackServer(echo, plans=[BatchPlan(n_looks=10**6)]) as server:
+    with LoopbackServer(echo, plans=[BatchPlan(n_polls=10**6)]) as server:
         batch = BatchSettings(quiet_s=0.05, poll_s=0.02)
         asyncio.run(interrupt(lambda: open_teacher(server, path, mode="batch", batch=batch)))
         said = capsys.readouterr().err

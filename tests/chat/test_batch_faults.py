@@ -1,4 +1,4 @@
-"""What may go wrong with a batch, over a real connection: only what is missing is asked again, and paid for once."""
+"""Faults of batches, over a real connection: only missing replies are asked for again, and each is paid for once."""
 
 import logging
 import traceback
@@ -23,13 +23,13 @@ def test_of_an_expired_batch_only_what_is_missing_is_sent_again(path: Path) -> N
 
 
 @pytest.mark.parametrize("fault", [faults.RATE_LIMIT, faults.SERVER_ERROR, faults.UNAVAILABLE, faults.EMPTY])
-def test_rows_with_a_passing_fault_go_into_the_next_file(path: Path, fault: Fault) -> None:
+def test_requests_with_a_transient_fault_go_into_the_next_file(path: Path, fault: Fault) -> None:
     with LoopbackServer(echo, faults=[fault, None, fault, None]) as server:
         assert texts(ask_in_batches(server, path, QUESTIONS[:4])) == ANSWERS[:4]
     assert server.batches.sizes == [4, 2]
 
 
-def test_a_lasting_fault_fails_its_record_after_the_allowed_tries(path: Path) -> None:
+def test_a_permanent_fault_fails_its_record_after_the_allowed_attempts(path: Path) -> None:
     with LoopbackServer(echo, faults=always(faults.SERVER_ERROR)) as server:
         [error] = ask_in_batches(server, path, ["bad"], max_retries=2)
     assert isinstance(error, RecordError)
@@ -45,7 +45,7 @@ def test_a_request_that_cannot_succeed_fails_alone_and_is_not_sent_again(path: P
     assert server.batches.sizes == [2]
 
 
-def test_a_row_that_stops_the_run_does_not_cost_the_replies_beside_it(path: Path) -> None:
+def test_a_row_that_ends_the_run_does_not_lose_the_other_replies(path: Path) -> None:
     with LoopbackServer(echo, faults=[faults.UNKNOWN_MODEL]) as server:
         outcomes = ask_in_batches(server, path, QUESTIONS[:5])
     assert isinstance(outcomes[0], UserError)
@@ -60,10 +60,12 @@ def test_rows_that_come_twice_and_in_both_files_count_once(path: Path) -> None:
     assert server.batches.sizes == [len(QUESTIONS)]
 
 
-@pytest.mark.parametrize("step", ["upload", "create", "look", "download"])
+@pytest.mark.parametrize("step", ["upload", "create", "poll", "download"])
 @pytest.mark.parametrize("fault", [faults.SERVER_ERROR, faults.RATE_LIMIT.after(0.01), faults.RESET, faults.CUT])
-def test_a_passing_fault_at_any_step_loses_nothing_and_pays_nothing_twice(path: Path, step: str, fault: Fault) -> None:
-    with LoopbackServer(echo, plans=[BatchPlan(n_looks=1, **{step: fault})]) as server:
+def test_a_transient_fault_at_any_step_loses_nothing_and_pays_nothing_twice(
+    path: Path, step: str, fault: Fault
+) -> None:
+    with LoopbackServer(echo, plans=[BatchPlan(n_polls=1, **{step: fault})]) as server:
         assert texts(ask_in_batches(server, path, QUESTIONS[:6])) == ANSWERS[:6]
     assert server.batches.sizes == [6]
 
@@ -75,7 +77,7 @@ def test_a_batch_that_was_created_with_an_error_is_found_and_not_created_twice(p
     assert server.batches.sizes == [5] * 5
 
 
-def test_a_batch_that_is_called_completed_before_its_file_is_there_is_waited_for(path: Path) -> None:
+def test_a_batch_completed_before_its_file_is_listed_is_waited_for(path: Path) -> None:
     with LoopbackServer(echo, plans=[BatchPlan(unfiled=True)]) as server:
         assert texts(ask_in_batches(server, path, QUESTIONS[:6])) == ANSWERS[:6]
     assert server.batches.sizes == [6]
@@ -99,7 +101,7 @@ def test_too_many_enqueued_tokens_mean_smaller_files_later(path: Path) -> None:
     assert server.n_completed == 8
 
 
-def test_a_limit_that_the_provider_names_is_met_at_once(path: Path) -> None:
+def test_a_limit_in_the_providers_message_is_kept_at_once(path: Path) -> None:
     # 16 requests of some 250 bytes are about 1,000 tokens.
     refused = Refusal("token_limit_exceeded", said="Limit: 100 enqueued tokens. Please try again")
     with LoopbackServer(echo, plans=[BatchPlan(refusal=refused)]) as server:
@@ -107,8 +109,8 @@ def test_a_limit_that_the_provider_names_is_met_at_once(path: Path) -> None:
     assert [batch.n_requests for batch in read_journal(path)][:2] == [16, 1]
 
 
-def test_a_full_limit_makes_files_wait_for_the_batches_under_way(path: Path) -> None:
-    plans = [BatchPlan(n_looks=4), BatchPlan(refusal=OVER_LIMIT)]
+def test_a_full_limit_makes_files_wait_for_the_open_batches(path: Path) -> None:
+    plans = [BatchPlan(n_polls=4), BatchPlan(refusal=OVER_LIMIT)]
     with LoopbackServer(echo, plans=plans) as server:
         assert texts(ask_in_batches(server, path, QUESTIONS[:8], batch={"max_requests": 4})) == ANSWERS[:8]
     assert [batch.n_requests for batch in read_journal(path)] == [4, 4, 4]
@@ -130,21 +132,21 @@ def test_a_line_that_the_provider_refuses_fails_alone(path: Path) -> None:
     assert [batch.n_requests for batch in read_journal(path)] == [4, 3]
 
 
-def test_a_refusal_that_no_other_file_would_escape_ends_the_run(path: Path) -> None:
+def test_a_refusal_that_applies_to_every_file_ends_the_run(path: Path) -> None:
     with LoopbackServer(echo, plans=[BatchPlan(refusal=Refusal("model_not_found"))]) as server:
         errors = ask_in_batches(server, path, QUESTIONS[:4])
     assert all(isinstance(error, UserError) and "model_not_found" in str(error) for error in errors)
     assert server.batches.sizes == [0], "refused once, and nothing was sent after it"
 
 
-def test_a_server_without_batches_is_told_so(path: Path) -> None:
+def test_a_server_without_a_batch_api_is_a_user_error(path: Path) -> None:
     with LoopbackServer(echo, plans=[BatchPlan(upload=Fault("status", 404, "not_found"))]) as server:
         [error] = ask_in_batches(server, path, ["hello"])
     assert isinstance(error, UserError)
     assert "has no Batch API: set teacher.mode" in str(error)
 
 
-def test_an_address_where_nobody_answers_is_the_users_to_mend(path: Path) -> None:
+def test_an_address_without_a_server_is_a_user_error(path: Path) -> None:
     server = LoopbackServer(port=9)  # never started
     [error] = ask_in_batches(server, path, ["hello"], max_retries=1)
     assert isinstance(error, UserError)
@@ -163,7 +165,7 @@ def test_a_storm_of_faults_leaves_every_request_answered_and_paid_for_once(path:
     assert len(read_store(path)) == server.n_completed
 
 
-@pytest.mark.parametrize("step", ["upload", "create", "look", "download"])
+@pytest.mark.parametrize("step", ["upload", "create", "poll", "download"])
 @pytest.mark.parametrize("fault", [faults.UNAUTHORIZED, faults.FORBIDDEN], ids=lambda fault: fault.code)
 def test_a_refused_key_ends_the_run_and_is_shown_nowhere(
     path: Path, step: str, fault: Fault, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]

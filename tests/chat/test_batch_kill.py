@@ -1,4 +1,4 @@
-"""kill -9 at each step of a batch's way: the rerun, here or on another machine, asks for nothing twice."""
+"""kill -9 at each step of a batch: the rerun, here or on another machine, sends no request twice."""
 
 import shutil
 import subprocess
@@ -27,7 +27,7 @@ test_batch_kill.work(int(sys.argv[1]), Path(sys.argv[2]))
 
 
 def work(port: int, path: Path) -> None:
-    server = LoopbackServer(port=port)  # never started here: only its address is of use
+    server = LoopbackServer(port=port)  # never started here: only its address is used
     ask_in_batches(server, path, QUESTIONS, batch=HALF)
 
 
@@ -51,16 +51,16 @@ def check_all_answered_once(server: LoopbackServer, path: Path, retry: RetryPoli
     assert not list(path.with_name("batches").iterdir())
 
 
-# The second file hangs, so that the first is wherever the collector left it.
-@pytest.mark.parametrize("step", ["upload", "create", "after_create", "look", "download"])
-def test_a_rerun_after_kill_9_goes_on_from_any_step(path: Path, step: str) -> None:
+# The second file hangs; the first may be anywhere between upload and settled.
+@pytest.mark.parametrize("step", ["upload", "create", "after_create", "poll", "download"])
+def test_a_rerun_after_kill_9_continues_from_any_step(path: Path, step: str) -> None:
     plans = [BatchPlan(), BatchPlan(**{step: faults.HANG})]
     with LoopbackServer(echo, plans=plans) as server:
         kill_while_it_hangs(server, path)
         check_all_answered_once(server, path)
 
 
-def test_a_copy_of_the_run_directory_goes_on_elsewhere(path: Path, tmp_path: Path) -> None:
+def test_a_copy_of_the_run_directory_continues_elsewhere(path: Path, tmp_path: Path) -> None:
     with LoopbackServer(echo, plans=[BatchPlan(), BatchPlan(after_create=faults.HANG)]) as server:
         kill_while_it_hangs(server, path)
         elsewhere = tmp_path / "elsewhere"
@@ -81,16 +81,16 @@ def test_a_kill_while_replies_are_stored_costs_neither_those_nor_the_rest(path: 
     assert server.batches.sizes == [10, 10]
 
 
-def test_a_kill_between_a_slow_creation_and_its_listing_is_waited_out(path: Path) -> None:
-    """The batch shows up in the list only after the rerun has begun to look for it."""
+def test_a_batch_that_is_listed_late_is_found_after_a_kill(path: Path) -> None:
+    """The batch is listed only after the rerun has begun to look for it."""
     with LoopbackServer(echo, plans=[BatchPlan(), BatchPlan(after_create=faults.HANG)]) as server:
         kill_while_it_hangs(server, path)
         server.batches.n_unlisted = 1
         check_all_answered_once(server, path, RetryPolicy(listing_s=4))
 
 
-def test_a_rerun_with_other_questions_leaves_the_batches_of_the_first_alone_and_stores_them(path: Path) -> None:
-    with LoopbackServer(echo, plans=[BatchPlan(), BatchPlan(look=Fault("hang"))]) as server:
+def test_a_rerun_with_other_questions_stores_the_replies_of_earlier_batches(path: Path) -> None:
+    with LoopbackServer(echo, plans=[BatchPlan(), BatchPlan(poll=Fault("hang"))]) as server:
         kill_while_it_hangs(server, path)
         [other] = ask_in_batches(server, path, ["another"])
         assert isinstance(other, Reply)

@@ -1,4 +1,4 @@
-"""`teacher.mode: batch` as a user meets it: the stages, Ctrl-C, and `drp batches`."""
+"""`teacher.mode: batch` from the command line: the stages, Ctrl-C, and `drp batches`."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def teacher_at(server: LoopbackServer, mode: str = "batch") -> str:
 
 
 def read_but_cost(path: Path) -> list[str]:
-    """An artifact's lines by id, as bytes would compare them, apart from what each record cost."""
+    """An artifact's lines, sorted by id, without the cost of each record."""
     records = sorted(read_lines(path), key=lambda record: str(record["id"]))
     return [json.dumps({**record, "usage": {**record["usage"], "cost_usd": None}}) for record in records]
 
@@ -46,12 +46,12 @@ def test_batches_make_the_artifacts_that_direct_calls_make(
     drp: Callable[..., Ended], config: Path, tmp_path: Path
 ) -> None:
     shares = {faults.EXPIRED: 0.1, faults.SERVER_ERROR: 0.1}
-    plans = [BatchPlan(n_looks=1, shuffled=True, doubled=True) for _ in range(40)]
+    plans = [BatchPlan(n_polls=1, shuffled=True, doubled=True) for _ in range(40)]
     with LoopbackServer(competent.answer, faults=chance(shares), plans=plans) as server:
         teacher = teacher_at(server)
         for verb in ("decompose", "prune"):
             assert drp(verb, config, "--set", teacher, "--set", "teacher.batch.max_requests=5").status == 0
-        assert not server.requests, "nothing goes by direct call"
+        assert not server.requests, "a request was sent directly"
         n_paid = server.n_completed
     with LoopbackServer(competent.answer) as server:
         inputs = ["--input", tmp_path / "run/traces.jsonl"], []
@@ -71,7 +71,7 @@ def _costs(path: Path) -> list[float]:
 
 
 def interrupt_decompose(config: Path, server: LoopbackServer, teacher: str) -> subprocess.CompletedProcess[str]:
-    """Run the stage until its batch is there, then press Ctrl-C."""
+    """Run the stage until its batch is in progress, then send Ctrl-C."""
     command = [sys.executable, "-m", "drp", "decompose", str(config), "--set", teacher]
     environ = {**os.environ, "OPENAI_API_KEY": KEY}
     child = subprocess.Popen(command, cwd=REPOSITORY, env=environ, text=True, stdout=-1, stderr=-1)
@@ -87,17 +87,17 @@ def interrupt_decompose(config: Path, server: LoopbackServer, teacher: str) -> s
 def test_ctrl_c_leaves_the_batches_running_and_the_rerun_waits_for_them(
     drp: Callable[..., Ended], config: Path, tmp_path: Path
 ) -> None:
-    plan = BatchPlan(n_looks=10**6)
+    plan = BatchPlan(n_polls=10**6)
     with LoopbackServer(competent.answer, plans=[plan]) as server:
         ended = interrupt_decompose(config, server, teacher_at(server))
         assert ended.returncode == 130, ended.stderr
         assert "1 batch continues at the provider, with 12 requests" in ended.stderr
         assert "drp batches CONFIG --cancel" in ended.stderr
-        assert ended.stderr.count("batch_0: in_progress") == 1, "a line a change, not a line a look"
+        assert ended.stderr.count("batch_0: in_progress") == 1, "one line for a change, not for each poll"
         listed = drp("batches", config, "--set", teacher_at(server))
         assert listed.status == 0
         assert listed.out.split()[:6] == ["batch_0", "decompose", "judge-1", "12", "requests", "in_progress"]
-        plan.n_looks = 0
+        plan.n_polls = 0
         assert drp("decompose", config, "--set", teacher_at(server)).status == 0
         assert set(server.batches.sent.values()) == {1}
     assert len(read_lines(tmp_path / "run" / "steps.jsonl")) == N_TRACES
@@ -106,8 +106,10 @@ def test_ctrl_c_leaves_the_batches_running_and_the_rerun_waits_for_them(
     assert KEY not in written + ended.stdout + ended.stderr
 
 
-def test_direct_calls_do_not_pay_for_what_a_batch_is_working_on(drp: Callable[..., Ended], config: Path) -> None:
-    with LoopbackServer(competent.answer, plans=[BatchPlan(n_looks=10**6)]) as server:
+def test_direct_calls_are_refused_while_the_same_requests_are_in_a_batch(
+    drp: Callable[..., Ended], config: Path
+) -> None:
+    with LoopbackServer(competent.answer, plans=[BatchPlan(n_polls=10**6)]) as server:
         interrupt_decompose(config, server, teacher_at(server))
         ended = drp("decompose", config, "--set", teacher_at(server, "direct"))
         assert ended.status == 2
@@ -121,7 +123,7 @@ def test_direct_calls_do_not_pay_for_what_a_batch_is_working_on(drp: Callable[..
 
 
 def test_batches_of_the_judge_are_followed_with_its_own_settings(drp: Callable[..., Ended], config: Path) -> None:
-    with LoopbackServer(competent.answer, plans=[BatchPlan(n_looks=10**6)]) as server:
+    with LoopbackServer(competent.answer, plans=[BatchPlan(n_polls=10**6)]) as server:
         interrupt_decompose(config, server, teacher_at(server))
         refused = drp("batches", config, "--cancel")
         assert refused.status == 2
@@ -132,7 +134,7 @@ def test_batches_of_the_judge_are_followed_with_its_own_settings(drp: Callable[.
 def test_cancel_keeps_what_was_done_and_the_rerun_asks_only_for_the_rest(
     drp: Callable[..., Ended], config: Path, tmp_path: Path
 ) -> None:
-    with LoopbackServer(competent.answer, plans=[BatchPlan(n_looks=10**6, n_done=5)]) as server:
+    with LoopbackServer(competent.answer, plans=[BatchPlan(n_polls=10**6, n_done=5)]) as server:
         interrupt_decompose(config, server, teacher_at(server))
         cancelled = drp("batches", config, "--cancel", "--set", teacher_at(server, "direct"))
         assert cancelled.status == 0
@@ -148,10 +150,10 @@ def test_cancel_keeps_what_was_done_and_the_rerun_asks_only_for_the_rest(
     assert len(read_lines(tmp_path / "run" / "steps.jsonl")) == N_TRACES
 
 
-def test_a_batch_that_the_provider_has_forgotten_is_struck_out_by_cancel(
+def test_cancel_removes_a_batch_that_the_provider_has_forgotten(
     drp: Callable[..., Ended], config: Path, tmp_path: Path
 ) -> None:
-    with LoopbackServer(competent.answer, plans=[BatchPlan(n_looks=10**6)]) as server:
+    with LoopbackServer(competent.answer, plans=[BatchPlan(n_polls=10**6)]) as server:
         interrupt_decompose(config, server, teacher_at(server))
         server.batches.by_id.clear()
         ended = drp("decompose", config, "--set", teacher_at(server))

@@ -1,4 +1,4 @@
-"""What a client pays for, what it takes from the store, and what it keeps when it is stopped."""
+"""Which requests a client sends, which replies it takes from the store, and what it keeps when it is stopped."""
 
 import asyncio
 import subprocess
@@ -108,7 +108,7 @@ def test_identical_requests_in_flight_share_one_call(provider: str, path: Path) 
     assert len(set(map(repr, replies))) == 1
 
 
-def test_who_gives_up_waiting_does_not_lose_the_reply(provider: str, path: Path) -> None:
+def test_a_cancelled_caller_does_not_lose_the_reply(provider: str, path: Path) -> None:
     async def run() -> None:
         client = open_teacher(server, path, provider)
         call = asyncio.create_task(client.complete([Message("user", "patience")]))

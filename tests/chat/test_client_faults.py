@@ -1,4 +1,4 @@
-"""What comes of each thing that may go wrong at a provider, over a real connection, for both providers."""
+"""Each fault of a provider, over a real connection, for both providers."""
 
 import json
 import logging
@@ -18,7 +18,7 @@ from tests.loopback import Fault, LoopbackServer, always, chance, faults
     [faults.RATE_LIMIT, faults.SERVER_ERROR, faults.UNAVAILABLE, faults.HANG, faults.RESET, faults.CUT, faults.EMPTY],
     ids=lambda fault: fault.code or fault.kind,
 )
-def test_a_passing_fault_costs_one_more_try(provider: str, path: Path, fault: Fault) -> None:
+def test_a_transient_fault_is_retried(provider: str, path: Path, fault: Fault) -> None:
     with LoopbackServer(echo, faults=[fault, fault]) as server:
         timeout_s = 0.6 if fault.kind == "hang" else 20
         reply = ask_one(server, path, provider, timeout_s=timeout_s)
@@ -40,10 +40,10 @@ def test_a_passing_fault_costs_one_more_try(provider: str, path: Path, fault: Fa
     ],
     ids=lambda value: value.code or value.kind if isinstance(value, Fault) else "",
 )
-def test_a_lasting_fault_fails_the_record_after_the_allowed_tries(
+def test_a_permanent_fault_fails_the_record_after_the_allowed_attempts(
     provider: str, path: Path, fault: Fault, said: str
 ) -> None:
-    # The first call of all gets through, so that the address is known to be right.
+    # The first call succeeds, so that the address is known to be right.
     with LoopbackServer(echo, faults=[None, fault, fault, fault]) as server:
         results = ask(lambda: open_teacher(server, path, provider, max_retries=2, concurrency=1), ["good", "bad"])
     error = results[-1]
@@ -53,7 +53,7 @@ def test_a_lasting_fault_fails_the_record_after_the_allowed_tries(
     assert len(server.requests) == 4
 
 
-def test_a_provider_that_is_never_reached_is_the_users_to_mend(provider: str, path: Path) -> None:
+def test_a_provider_that_is_never_reached_is_a_user_error(provider: str, path: Path) -> None:
     with LoopbackServer(faults=always(faults.RESET)) as server:
         error = ask_one(server, path, provider, max_retries=1)
     assert isinstance(error, UserError), error
@@ -61,7 +61,7 @@ def test_a_provider_that_is_never_reached_is_the_users_to_mend(provider: str, pa
 
 
 @pytest.mark.parametrize("first", [faults.RATE_LIMIT, faults.SERVER_ERROR, faults.CUT])
-def test_a_provider_that_said_anything_was_reached(provider: str, path: Path, first: Fault) -> None:
+def test_a_provider_that_answered_once_was_reached(provider: str, path: Path, first: Fault) -> None:
     with LoopbackServer(faults=[first, *[faults.RESET] * 9]) as server:
         assert isinstance(ask_one(server, path, provider, max_retries=1), RecordError)
 
@@ -80,9 +80,7 @@ def test_a_provider_that_said_anything_was_reached(provider: str, path: Path, fi
     ],
     ids=lambda value: value.code if isinstance(value, Fault) else "",
 )
-def test_what_no_request_can_get_past_stops_all_of_them_at_once(
-    provider: str, path: Path, fault: Fault, said: str
-) -> None:
+def test_a_fault_that_concerns_every_request_stops_them_all(provider: str, path: Path, fault: Fault, said: str) -> None:
     with LoopbackServer(faults=always(fault)) as server:
         errors = ask(lambda: open_teacher(server, path, provider, concurrency=2), [str(i) for i in range(30)])
     assert all(isinstance(error, UserError) and said in str(error) for error in errors), errors[0]
@@ -106,7 +104,7 @@ def test_a_request_that_is_too_long_fails_its_record_only(provider: str, path: P
     ],
     ids=lambda value: value.kind if isinstance(value, Fault) else "",
 )
-def test_cut_and_filtered_replies_are_told_stored_and_not_asked_again(
+def test_cut_and_filtered_replies_are_stored_and_not_asked_again(
     provider: str, path: Path, fault: Fault, finish: str
 ) -> None:
     with LoopbackServer(echo, faults=[fault]) as server:
@@ -133,7 +131,7 @@ def test_a_prompt_that_an_openai_filter_rejects_is_a_filtered_reply_for_nothing(
     assert (reply.finish_reason, reply.usage.cost_usd) == ("filtered", 0)
 
 
-def test_a_wait_beyond_all_patience_ends_the_run(provider: str, path: Path) -> None:
+def test_a_longer_wait_than_the_policy_allows_ends_the_run(provider: str, path: Path) -> None:
     with LoopbackServer(echo, faults=[faults.RATE_LIMIT.after(3600)]) as server:
         errors = ask(lambda: open_teacher(server, path, provider, concurrency=1), ["a", "b", "c"])
     assert all(isinstance(error, UserError) and "3600 s" in str(error) for error in errors)
@@ -167,7 +165,7 @@ def test_the_key_is_in_no_message_log_or_file(
         assert KEY not in text
 
 
-def test_a_filters_verdict_is_stored_without_the_key(path: Path) -> None:
+def test_a_filters_message_is_stored_without_the_key(path: Path) -> None:
     blocked = Fault("status", 400, "content_filter", echo_key=True)
     with LoopbackServer(echo, faults=[blocked]) as server:
         reply = ask_one(server, path, "openai")

@@ -1,4 +1,4 @@
-"""kill -9 in the middle of a run: what was stored is never asked again."""
+"""kill -9 in the middle of a run: the rerun sends only requests without a stored reply."""
 
 import json
 import subprocess
@@ -23,7 +23,7 @@ test_client_kill.work(int(sys.argv[1]), Path(sys.argv[2]))
 
 
 def work(port: int, path: Path) -> None:
-    server = LoopbackServer(port=port)  # never started here: only its address is of use
+    server = LoopbackServer(port=port)  # never started here: only its address is used
     ask(lambda: open_teacher(server, path, concurrency=IN_FLIGHT), QUESTIONS)
 
 
@@ -35,7 +35,7 @@ def test_a_rerun_after_kill_9_pays_only_for_what_is_missing(path: Path) -> None:
             time.sleep(0.005)
         child.kill()
         child.wait()
-        time.sleep(0.2)  # what the server still had in its hands
+        time.sleep(0.2)  # for replies that the server was sending
         whole_lines = path.read_bytes().split(b"\n")[:-1]
         n_stored, n_before = len(whole_lines), len(server.requests)
         assert n_stored >= 10

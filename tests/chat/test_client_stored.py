@@ -40,7 +40,7 @@ def test_a_stored_reply_is_found_with_no_key_and_no_server(
     assert look_up(settings_for(server, provider), path, "six times seven?") == paid
 
 
-def test_a_missing_reply_fails_its_record_and_asks_nobody(path: Path, provider: str) -> None:
+def test_a_missing_reply_fails_its_record_and_sends_no_request(path: Path, provider: str) -> None:
     with LoopbackServer(echo) as server:
         with pytest.raises(RecordError) as failed:
             look_up(settings_for(server, provider), path, "and then?")

@@ -1,4 +1,4 @@
-"""Pace and cool-down on a clock that only sleeping moves, and the shared cool-down over a real connection."""
+"""Rates and cool-down on a simulated clock, and the shared cool-down over a real connection."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -15,7 +15,7 @@ from tests.loopback import LoopbackServer, faults
 
 
 class Clock:
-    """Time that passes only while somebody sleeps."""
+    """A clock that only `sleep` advances."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -33,7 +33,7 @@ class Clock:
 def start_all(
     limits: Limits, clock: Clock, n_calls: int, tokens: int = 0, then: Callable[[int], Awaitable[None]] | None = None
 ) -> list[float]:
-    """Seconds after which each of so many calls may start."""
+    """Seconds after which each of `n_calls` calls starts."""
     begin, starts = clock.now, []
 
     async def call(i: int) -> None:
@@ -53,7 +53,7 @@ def make_limits(clock: Clock, requests: int | None = None, tokens: int | None = 
     return Limits(concurrency, requests, tokens, clock=clock, sleep=clock.sleep)
 
 
-def test_without_limits_nobody_waits() -> None:
+def test_without_limits_no_call_waits() -> None:
     clock = Clock()
     assert start_all(make_limits(clock), clock, 50) == [0.0] * 50
     assert clock.n_sleeps == 0
@@ -63,7 +63,7 @@ def test_requests_per_minute_are_spread_evenly() -> None:
     clock = Clock()
     starts = start_all(make_limits(clock, requests=120), clock, 10)
     assert starts == pytest.approx([0.5 * i for i in range(10)])
-    assert clock.n_sleeps == 9, "one sleep a turn: nobody polls"
+    assert clock.n_sleeps == 9, "a call polled instead of sleeping until its turn"
 
 
 def test_tokens_per_minute_are_spread_by_what_each_call_takes() -> None:
@@ -149,7 +149,7 @@ def test_headers_that_make_no_sense_are_ignored() -> None:
     assert start_all(limits, clock, 30) == [0.0] * 30
 
 
-def test_a_cool_down_holds_everybody_and_halves_the_window_once() -> None:
+def test_a_cool_down_holds_all_calls_and_halves_the_window_once() -> None:
     clock = Clock()
     limits = make_limits(clock, concurrency=8)
     limits.cool_down(5)
@@ -169,7 +169,7 @@ def test_a_cool_down_holds_everybody_and_halves_the_window_once() -> None:
     assert most == 8, "successes open the window again, up to its size"
 
 
-def test_a_long_wait_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_long_wait_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     for seconds, n_told in [(30, 0), (600, 1)]:
         clock = Clock()
         limits = make_limits(clock)
@@ -189,5 +189,5 @@ def test_one_cool_down_is_shared_by_all_workers(provider: str, path: Path, way: 
     assert all(isinstance(reply, Reply) for reply in replies)
     arrivals = [request.arrived for request in server.requests]
     assert len(arrivals) == 16
-    # The first four were in flight; nobody else starts before what the first of them was told.
+    # The first four were in flight; no other call starts before the wait that the first of them was told.
     assert min(arrivals[4:]) - arrivals[0] >= 0.5

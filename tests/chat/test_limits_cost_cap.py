@@ -1,4 +1,4 @@
-"""The cap on dollars, over a real connection, however many calls are in flight."""
+"""The cost cap over a real connection, with few and with many calls in flight."""
 
 import asyncio
 from pathlib import Path
@@ -18,12 +18,12 @@ CAP_USD = 0.2
 
 
 def paid_by(server: LoopbackServer) -> float:
-    """What the provider charges: 3 tokens in, 300 out, for each whole reply."""
+    """What the provider charges: 3 tokens in, 300 out, for each complete reply."""
     return server.n_completed * (3 * PRICES.input + 300 * PRICES.output) / 1e6
 
 
 @pytest.mark.parametrize("concurrency", [1, 10, 100])
-def test_spending_stops_before_the_cap_and_goes_on_where_it_stopped(path: Path, concurrency: int) -> None:
+def test_spending_stops_before_the_cap_and_continues_when_it_is_raised(path: Path, concurrency: int) -> None:
     def run(cap_usd: float) -> list[object]:
         limits = {"concurrency": concurrency, "max_cost_usd": cap_usd, "max_output_tokens": 400}
         return list(ask(lambda: open_teacher(server, path, "openai", **limits), QUESTIONS))

@@ -1,4 +1,4 @@
-"""Readings of OpenAI's form that only other servers' answers need, and the way through a proxy."""
+"""Replies as other servers than OpenAI's write them, and proxies."""
 
 import json
 from typing import Any
@@ -57,7 +57,7 @@ def test_a_proxy_that_does_not_speak_http_is_named(path: Any, monkeypatch: pytes
     assert "secret" not in str(error)
 
 
-def test_servers_of_ones_own_are_reached_past_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_proxy_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
     from drp.chat.openai import _find_proxy
 
     monkeypatch.setenv("https_proxy", "http://proxy:3128")

@@ -16,7 +16,7 @@ def test_known_models_cost_what_the_list_says() -> None:
     assert price_of(model="gemini-2.5-flash", provider="gemini") == pytest.approx(0.30 + 0.25)
 
 
-def test_the_config_goes_before_the_list() -> None:
+def test_configured_prices_override_the_list() -> None:
     assert price_of(model="gpt-4o", prices=Prices(input=1, output=20)) == pytest.approx(1 + 2)
 
 

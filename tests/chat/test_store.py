@@ -37,7 +37,7 @@ def test_a_reply_is_found_at_once_and_after_reopening(path: Path) -> None:
 
 
 @pytest.mark.parametrize("n_lost", [1, 5, 100])
-def test_a_torn_last_line_is_cut_off_and_the_rest_kept(path: Path, n_lost: int) -> None:
+def test_an_incomplete_last_line_is_cut_off_and_the_rest_kept(path: Path, n_lost: int) -> None:
     with ReplyStore(path) as store:
         store.append(reply_to("a"))
         store.append(reply_to("b"))
@@ -50,7 +50,7 @@ def test_a_torn_last_line_is_cut_off_and_the_rest_kept(path: Path, n_lost: int) 
     assert [json.loads(line)["id"] for line in path.read_text().splitlines()] == [hash_of("a"), hash_of("b")]
 
 
-def test_a_spoilt_line_is_named(path: Path) -> None:
+def test_a_bad_line_is_named(path: Path) -> None:
     with ReplyStore(path) as store:
         store.append(reply_to("a"))
     path.write_text('{"id": 3}\n' + path.read_text())
@@ -127,7 +127,7 @@ def test_an_id_that_is_no_hash_names_its_line(path: Path) -> None:
         ReplyStore(path).open()
 
 
-def test_each_stage_pays_for_its_own(path: Path) -> None:
+def test_paid_counts_the_replies_of_the_stores_stage(path: Path) -> None:
     def keep(stage: str, name: str, cost_usd: float | None) -> None:
         usage = Usage(calls=1, input_tokens=10, output_tokens=5, cost_usd=cost_usd)
         with ReplyStore(path, stage) as store:

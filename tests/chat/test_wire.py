@@ -1,4 +1,4 @@
-"""Small readings: waits, durations, errors, keys."""
+"""What is read from headers and error bodies; keys; token estimates."""
 
 from datetime import UTC, datetime
 
@@ -76,7 +76,7 @@ def test_a_duration_is_read_in_each_of_its_forms(text: str, seconds: float | Non
         ("", set(), ""),
     ],
 )
-def test_an_error_body_is_read_whatever_it_is(body: str, codes: set[str], message: str) -> None:
+def test_an_error_body_of_any_form_is_read(body: str, codes: set[str], message: str) -> None:
     assert read_error(body.encode()) == (codes, message)
 
 
@@ -96,7 +96,7 @@ def test_a_key_is_scrubbed_and_never_shown() -> None:
     assert ApiKey("x", "K").scrub("extra") == "extra"
 
 
-def test_half_an_emoji_does_not_spoil_a_reply() -> None:
+def test_a_lone_surrogate_is_replaced() -> None:
     assert clean_text("ok \ud83d") == "ok ?"
     assert clean_text(None) == ""
 

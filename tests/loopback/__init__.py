@@ -1,4 +1,4 @@
-"""A teacher's server on loopback, for tests and benchmarks; `python -m tests.loopback --help` runs it by itself."""
+"""A server on 127.0.0.1 in place of a provider, for tests and benchmarks; `python -m tests.loopback` runs it alone."""
 
 from tests.loopback.batches import BatchPlan
 from tests.loopback.faults import Fault, always, chance, script

@@ -1,4 +1,4 @@
-"""Run the loopback teacher in a process of its own: `python -m tests.loopback --port 8001 --latency 0.5`.
+"""Run the loopback server in a process of its own: `python -m tests.loopback --port 8001 --latency 0.5`.
 
 Its first line on stdout is the port, for the program that started it.
 """
@@ -18,12 +18,12 @@ async def main() -> None:
     parser.add_argument("--latency", type=float, default=0.5, help="seconds before each answer")
     parser.add_argument("--tokens", type=int, default=300, help="length of each answer, in tokens of four characters")
     parser.add_argument(
-        "--competent", action="store_true", help="answer the prompts of `drp.teachers.llm.prompts` in earnest"
+        "--competent", action="store_true", help="answer the prompts of `drp.teachers.llm` as a good teacher would"
     )
-    parser.add_argument("--looks", type=int, default=3, help="how often a batch is looked at before it ends")
+    parser.add_argument("--polls", type=int, default=3, help="how often a batch is polled before it ends")
     args = parser.parse_args()
     text = ("So 12 + 30 = 42. " * (args.tokens * 4 // 16))[: args.tokens * 4]
-    plans = (BatchPlan(n_looks=args.looks) for _ in itertools.count())
+    plans = (BatchPlan(n_polls=args.polls) for _ in itertools.count())
     answer = competent.answer if args.competent else lambda _messages: text
     server = LoopbackServer(answer, latency_s=args.latency, record=False, port=args.port, plans=plans)
     task = asyncio.create_task(server.serve())

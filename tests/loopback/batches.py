@@ -1,12 +1,12 @@
-"""OpenAI's Files and Batches endpoints on loopback: what is created in them, and what goes wrong there.
+"""OpenAI's Files and Batches endpoints of the loopback server, with faults.
 
-    LoopbackServer(answer, plans=[BatchPlan(n_looks=2, shuffled=True), BatchPlan(refusal=OVER_LIMIT)])
-    server.batches.sent          every request of every batch that was created, by custom_id
-    server.batches.by_id         the batches as the API tells them
+    LoopbackServer(answer, plans=[BatchPlan(n_polls=2, shuffled=True), BatchPlan(refusal=OVER_LIMIT)])
+    server.batches.sent          how often each request was in a created batch, by custom_id
+    server.batches.by_id         the batches as the API returns them
 
-A plan belongs to one uploaded file, in the order of uploads, and to the batch that is made of it. What becomes of each
-row is the server's `faults`, as for direct calls: an error status is a row of the error file, EXPIRED one that was not
-worked on in time. After the last plan come batches that end at once.
+Each uploaded file takes the next plan, which holds for the batch that is created of it; batches without a plan end at
+once. The server's `faults` apply to each row, as to direct calls: an error status becomes a row of the error file, and
+EXPIRED a row that was not processed in time.
 """
 
 import json
@@ -30,7 +30,7 @@ ENDED = ("completed", "failed", "expired", "cancelled")
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a whole batch is refused. line: of the file, from 1; None: no line in particular. said: the message."""
+    """Why a whole batch is refused. line: of the file, from 1; None if no line is named. said: the message."""
 
     code: str
     line: int | None = None
@@ -42,21 +42,22 @@ OVER_LIMIT = Refusal("token_limit_exceeded")
 
 @dataclass
 class BatchPlan:
-    """n_looks: how often it is looked at before it ends. n_done: requests that are done where it is cancelled.
+    """What happens to one batch.
 
-    upload, create, look, download: what goes wrong there the first time, instead of an answer; after_create: the batch
-    exists by then. unfiled: called completed a look before its file is there. short: the first download ends early,
-    between two rows, and looks whole. shuffled: rows in another order. doubled: every reply stands in the error file
-    too, as an error, and twice in the output file.
+    n_polls: how often it is polled before it ends. n_done: requests that are done if it is cancelled.
+    upload, create, poll, download: the fault of the first such request; after_create: one after the batch was created.
+    unfiled: the status is `completed` one poll before the output file is listed.
+    short: the first download ends early, between two rows, so that it looks complete.
+    shuffled: rows in another order. doubled: each reply is twice in the output file, and once in the error file.
     """
 
-    n_looks: int = 0
+    n_polls: int = 0
     n_done: int = 0
     refusal: Refusal | None = None
     upload: Fault | None = None
     create: Fault | None = None
     after_create: Fault | None = None
-    look: Fault | None = None
+    poll: Fault | None = None
     download: Fault | None = None
     short: bool = False
     unfiled: bool = False
@@ -64,7 +65,7 @@ class BatchPlan:
     doubled: bool = False
 
     def draw(self, step: str) -> Fault | None:
-        """What goes wrong at a step, once."""
+        """The fault of a step; None from the second time on."""
         fault: Fault | None = getattr(self, step)
         setattr(self, step, None)
         return fault
@@ -90,7 +91,7 @@ class Batches:
     sent: Counter[str] = field(default_factory=Counter)
     keys_seen: set[str] = field(default_factory=set)
     n_unlisted: int = 0
-    """How many lists the newest batch is not in yet."""
+    """How many more lists leave out the newest batch."""
 
     def __post_init__(self) -> None:
         self.plans = iter(self.plans)
@@ -105,7 +106,7 @@ class Batches:
         router.add_get("/v1/files/{id}/content", self._download)
         router.add_post("/v1/batches", self._create)
         router.add_get("/v1/batches", self._list)
-        router.add_get("/v1/batches/{id}", self._look)
+        router.add_get("/v1/batches/{id}", self._poll)
         router.add_post("/v1/batches/{id}/cancel", self._cancel)
 
     async def _upload(self, http: web.Request) -> web.StreamResponse:
@@ -161,12 +162,12 @@ class Batches:
         has_more = start + len(page) < len(batches)
         return web.json_response({"object": "list", "data": page, "has_more": has_more})
 
-    async def _look(self, http: web.Request) -> web.StreamResponse:
+    async def _poll(self, http: web.Request) -> web.StreamResponse:
         batch = self.by_id.get(http.match_info["id"])
         if batch is None:
             return web.json_response({"error": {"message": "No such batch", "code": None}}, status=404)
         plan = self.files[batch["input_file_id"]].plan
-        if fault := plan.draw("look"):
+        if fault := plan.draw("poll"):
             return await self.server.fail(http, fault)
         if batch["status"] not in ENDED:
             self._advance(batch, plan)
@@ -182,17 +183,17 @@ class Batches:
             refusal = {"code": plan.refusal.code, "line": plan.refusal.line, "message": plan.refusal.said}
             batch |= {"status": "failed", "errors": {"object": "list", "data": [refusal]}}
             batch["request_counts"]["total"] = 0
-        elif plan.n_looks > 0:
-            plan.n_looks -= 1
+        elif plan.n_polls > 0:
+            plan.n_polls -= 1
             batch["status"] = "in_progress"
         else:
             self._finish(batch, plan, None)
 
     def _finish(self, batch: dict[str, Any], plan: BatchPlan, n_done: int | None) -> None:
-        """Work on the rows, or on the first `n_done` of a batch that was cancelled."""
+        """Process the rows, or the first `n_done` of a batch that was cancelled."""
         replies, errors = [], []
         for row in self.files[batch["input_file_id"]].rows()[:n_done]:
-            done = self._work_on(row)
+            done = self._process(row)
             (replies if done["response"] and done["response"]["status_code"] == 200 else errors).append(done)
         expired = any(row["error"] for row in errors)
         batch["status"] = "cancelled" if n_done is not None else "expired" if expired else "completed"
@@ -206,7 +207,7 @@ class Batches:
             if rows:
                 batch[name] = self._store("".join(json.dumps(row) + "\n" for row in rows).encode(), plan)
 
-    def _work_on(self, row: dict[str, Any]) -> dict[str, Any]:
+    def _process(self, row: dict[str, Any]) -> dict[str, Any]:
         shape = OpenAIShape()
         question = shape.read(row["url"], row["body"])
         fault = self.server.draw(question)

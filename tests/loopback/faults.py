@@ -1,9 +1,9 @@
-"""What a teacher's server may do instead of answering, scripted or by chance.
+"""Faults of the loopback server, scripted or random.
 
-    script(RATE_LIMIT, None, HANG)              the first request meets a 429, the second an answer, the third a hang
-    chance({RATE_LIMIT: 0.2, CUT: 0.2}, seed)   each request by its own content, so that order changes nothing
+    script(RATE_LIMIT, None, HANG)              the first request gets a 429, the second an answer, the third hangs
+    chance({RATE_LIMIT: 0.2, CUT: 0.2}, seed)   depends on a request's content, so the order of requests does not matter
 
-After the last fault of a script come answers.
+Requests after the last fault of a script are answered.
 """
 
 import hashlib
@@ -20,8 +20,8 @@ Kind = Literal[
 class Fault:
     """status, code: the HTTP status and the provider's error code, for the kind `status`.
 
-    retry_after, retry_after_ms: headers, as sent. retry_delay: Google's own, among the error's details.
-    echo_key: the error's text repeats the caller's key, as some do.
+    retry_after, retry_after_ms: headers, as sent. retry_delay: Google's equivalent, in the error's details.
+    echo_key: the error's message contains the caller's key, as with some providers.
     """
 
     kind: Kind
@@ -55,14 +55,14 @@ NO_CHOICES = Fault("no_choices")
 REFUSAL = Fault("refusal")
 CONTENT_FILTER = Fault("content_filter")
 LENGTH = Fault("length")
-EXPIRED = Fault("expired")  # of a batch only
+EXPIRED = Fault("expired")  # in batches only
 
 Pick = Callable[[str, int], Fault | None]
-"""Given a hash of the request's messages and how often they were seen before: the fault, or None to answer."""
+"""Takes a hash of the request's messages and how often they arrived before; returns the fault, or None to answer."""
 
 
 def script(*faults: Fault | None) -> Pick:
-    """One fault (or None) a request in the order of arrival; answers after the last."""
+    """One fault (or None) for each request in the order of arrival, then None."""
     rest = iter(faults)
     return lambda _content, _seen: next(rest, None)
 
@@ -72,7 +72,7 @@ def always(fault: Fault) -> Pick:
 
 
 def chance(shares: Mapping[Fault, float] | Iterable[tuple[Fault, float]], seed: int = 0) -> Pick:
-    """Each fault with its share of the requests. The same messages at the same try meet the same fault."""
+    """Each fault for its share of the requests. The same messages at the same attempt get the same fault."""
     table = list(shares.items() if isinstance(shares, Mapping) else shares)
 
     def pick(content: str, seen: int) -> Fault | None:

@@ -1,4 +1,4 @@
-"""A teacher on 127.0.0.1: a real HTTP server that speaks OpenAI's and Gemini's REST shapes.
+"""An HTTP server on 127.0.0.1 with OpenAI's and Gemini's REST endpoints, in place of a teacher.
 
 It runs in a thread of its own:
 
@@ -25,12 +25,12 @@ from tests.loopback.faults import LENGTH, Fault, Pick, script
 from tests.loopback.shapes import GeminiShape, OpenAIShape, Question, Shape, count_tokens
 
 Answer = Callable[[list[tuple[str, str]]], str]
-"""Messages as (role, text) pairs in, the teacher's text out."""
+"""Takes messages as (role, text) pairs and returns the teacher's text."""
 
 
 @dataclass
 class Request:
-    """One request as it arrived. completed: a whole reply went out, which is what a provider charges for."""
+    """One request as it arrived. completed: a complete reply was sent, which is what a provider charges for."""
 
     path: str
     headers: dict[str, str]
@@ -43,11 +43,11 @@ class Request:
 
 
 class LoopbackServer:
-    """answer: what the teacher says. latency_s: how long it takes. faults: what goes wrong, in order or by a Pick.
+    """answer: the teacher's text for a request. latency_s: how long it takes. faults: in order of arrival, or a Pick.
 
-    headers: sent with every answer, for example x-ratelimit-*; a callable is asked each time. record: keep `requests`.
+    headers: sent with every answer, for example x-ratelimit-*; a callable is called for each. record: keep `requests`.
     count: tokens of a text; an answer of more than the request's max_tokens is cut there, with finish_reason `length`.
-    plans: what becomes of batches (tests.loopback.batches).
+    plans: what happens to batches (tests.loopback.batches).
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class LoopbackServer:
             self.n_in_flight -= 1
 
     def draw(self, question: Question) -> Fault | None:
-        """What goes wrong with a request, if anything."""
+        """The fault of a request, or None."""
         content = hashlib.sha256(repr(question.messages).encode()).hexdigest()
         self._seen[content] += 1
         return self.pick(content, self._seen[content] - 1)
@@ -155,7 +155,7 @@ class LoopbackServer:
         return web.Response(body=data, content_type="application/json", headers=headers)
 
     async def fail(self, http: web.Request, fault: Fault, shape: Shape = OpenAIShape()) -> web.StreamResponse:
-        """Answer with an error status, or break the connection: at once, or when the server stops."""
+        """Answer with an error status, or close the connection: at once, or for a hang when the server stops."""
         if fault.kind == "status":
             return _refuse(shape, fault, http)
         if fault.kind == "hang":

@@ -1,4 +1,4 @@
-"""The JSON of the two providers: what a request asks, and what an answer or an error looks like on the wire."""
+"""The JSON of both providers: how a request is read, and how an answer or an error is written."""
 
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -25,7 +25,7 @@ class Shape(Protocol):
 
 
 def count_tokens(text: str) -> int:
-    """About as many as a real tokenizer finds in English."""
+    """Tokens of an English text, about as a real tokenizer counts them."""
     return max(1, len(text) // 4) if text else 0
 
 

@@ -24,13 +24,16 @@ PROMPTS = {"decompose_skill_text": "Steps of <<thinking>> for <<question>>", "re
 
 
 def ask(path: Path, questions: list[str], **settings: Any) -> tuple[list[Reply | BaseException], int]:
-    """Replies and errors in order, and how many calls were paid."""
+    """Replies and errors in order, and how many calls were paid for in all runs."""
 
     async def run() -> tuple[list[Reply | BaseException], int]:
-        client = open_client(TeacherSettings(provider="openai", **settings), ReplyStore(path), environ={})
+        store = ReplyStore(path)
+        client = open_client(TeacherSettings(provider="openai", **settings), store, environ={})
         try:
             calls = (client.complete([Message("user", question)]) for question in questions)
-            return await asyncio.gather(*calls, return_exceptions=True), client.paid.calls
+            replies = await asyncio.gather(*calls, return_exceptions=True)
+            assert store.paid
+            return replies, store.paid.calls
         finally:
             await client.close()
 
@@ -50,7 +53,7 @@ def test_replies_of_a_real_server_are_read_counted_and_kept(address, student, to
         assert (reply.usage.output_tokens == 20) == (reply.finish_reason == "length")
     assert "length" in {reply.finish_reason for reply in replies}
     again, n_paid = ask(tmp_path / "replies.jsonl", questions, **settings)
-    assert (again, n_paid) == (replies, 0)
+    assert (again, n_paid) == (replies, 12)
 
 
 def test_a_model_that_is_not_served_is_the_users_mistake(address, student, tmp_path):  # noqa: F811

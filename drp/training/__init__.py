@@ -1,5 +1,7 @@
-"""Supervised fine-tuning of the student on pruned responses. Only stage `train` imports this package, and the modules
-that import torch only when there is something to train.
+"""Supervised fine-tuning of the student on pruned responses. Only stage `train` imports this package.
+
+`examples`, `launch`, `checkpoints` and `summary` do not import torch. The others do, and stage `train` imports them
+only to train or to preview.
 
     session      one training, from its last checkpoint to adapter and merged model: read this first
     examples     records -> token ids, and what was left out with the reason

@@ -9,10 +9,11 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any, TypeVar
 
 from drp.config.sections import TrainSettings
-from drp.errors import ConfigError, DrpError
+from drp.errors import ConfigError, DrpError, MissingExtra
 
 T = TypeVar("T")
 
@@ -33,10 +34,9 @@ def count_processes(settings: TrainSettings) -> int:
     return int(os.environ.get("WORLD_SIZE", "1")) if is_launched() else settings.num_processes
 
 
-def check_processes(settings: TrainSettings) -> None:
-    """Raises ConfigError if this many processes cannot divide a step among them, or if the machine lacks GPUs."""
-    import torch
-
+def check_machine(settings: TrainSettings) -> None:
+    """Raises ConfigError or MissingExtra if the settings do not fit together, or this machine cannot do what they ask.
+    Imports torch only to ask for GPUs."""
     n = count_processes(settings)
     if settings.gradient_accumulation % n:
         raise ConfigError(
@@ -47,9 +47,26 @@ def check_processes(settings: TrainSettings) -> None:
         raise ConfigError("train.strategy: `fsdp` shards a model over several processes; set train.num_processes")
     if settings.strategy == "fsdp" and settings.method == "qlora":
         raise ConfigError("train.strategy: `fsdp` cannot shard weights of 4 bits; use `ddp` with train.method=qlora")
+    if settings.method == "qlora" and find_spec("bitsandbytes") is None:
+        raise MissingExtra(
+            "train.method: `qlora` needs bitsandbytes: pip install 'drp-reasoning[qlora]'; or use `lora`"
+        )
+    if settings.liger and find_spec("liger_kernel") is None:
+        raise MissingExtra("train.liger: needs Liger's kernels: pip install 'drp-reasoning[liger]'; or set it to false")
+    if settings.liger or (n > 1 and not is_launched()):
+        _check_gpus(settings)
+
+
+def _check_gpus(settings: TrainSettings) -> None:
+    import torch
+
     n_gpus = torch.cuda.device_count()
-    if not is_launched() and 0 < n_gpus < n:
-        raise ConfigError(f"train.num_processes: {n}, but this machine has {n_gpus} GPUs; each process needs its own")
+    if settings.liger and not n_gpus:
+        raise ConfigError("train.liger: its kernels need a GPU; set it to false")
+    if not is_launched() and 0 < n_gpus < settings.num_processes:
+        raise ConfigError(
+            f"train.num_processes: {settings.num_processes} processes need a GPU each, but this machine has {n_gpus}"
+        )
 
 
 def connect_processes() -> Any:

@@ -3,27 +3,16 @@ the linear layers, or all of its weights."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, set_seed
 
-from drp.config.sections import Config, LoraSettings, StudentSettings, TrainSettings
-from drp.errors import ConfigError, InputError, MissingExtra
+from drp.config.sections import Config, LoraSettings, StudentSettings
+from drp.errors import ConfigError, InputError
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32, "stored": "auto"}
-
-
-def check_extras(settings: TrainSettings) -> None:
-    """Raises MissingExtra or ConfigError if the settings need a package that is not installed, or a GPU."""
-    if settings.method == "qlora" and find_spec("bitsandbytes") is None:
-        raise MissingExtra("train.method `qlora` needs bitsandbytes: pip install 'drp-reasoning[qlora]', or use `lora`")
-    if settings.liger and find_spec("liger_kernel") is None:
-        raise MissingExtra("train.liger needs Liger's kernels: pip install 'drp-reasoning[liger]', or set it to false")
-    if settings.liger and not torch.cuda.is_available():
-        raise ConfigError("train.liger: its kernels need a GPU; set it to false")
 
 
 def choose_precision(precision: str) -> str:

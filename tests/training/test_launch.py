@@ -18,7 +18,7 @@ from drp.config.sections import Config
 from drp.errors import ConfigError
 from drp.training.batches import FILLER, EpochSampler, add_fillers, count_targets, join_examples, pad_examples
 from drp.training.checkpoints import is_sharded
-from drp.training.launch import check_processes
+from drp.training.launch import check_machine
 from tests.training.runs import ADAPTER, prepare, read_log, run
 from tests.training.test_batches import make_examples
 from tests.training.tiny import make_config
@@ -153,4 +153,4 @@ def test_steps_that_cannot_be_divided_among_the_processes_are_refused(student: P
         ({"strategy": "fsdp", "num_processes": 2, "method": "qlora"}, "4 bits"),
     ):
         with pytest.raises(ConfigError, match=message):
-            check_processes(make_config(student, tmp_path, **settings).train)  # type: ignore[arg-type]
+            check_machine(make_config(student, tmp_path, **settings).train)  # type: ignore[arg-type]

@@ -41,7 +41,7 @@ def test_full_training_keeps_float32_weights_when_it_computes_in_half_precision(
 def test_a_missing_extra_is_named_with_its_pip_command(
     student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("drp.training.student.find_spec", lambda _: None)
+    monkeypatch.setattr("drp.training.launch.find_spec", lambda _: None)
     with pytest.raises(MissingExtra, match=r"pip install 'drp-reasoning\[qlora\]'"):
         run(prepare(tmp_path, student, method="qlora"))
     with pytest.raises(MissingExtra, match=r"pip install 'drp-reasoning\[liger\]'"):
@@ -53,7 +53,7 @@ def test_a_missing_extra_is_named_with_its_pip_command(
 def test_ligers_kernels_are_refused_without_a_gpu(
     student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("drp.training.student.find_spec", lambda _: True)
+    monkeypatch.setattr("drp.training.launch.find_spec", lambda _: True)
     with pytest.raises(ConfigError, match=r"train\.liger.*GPU"):
         run(prepare(tmp_path, student, liger=True))
 

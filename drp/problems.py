@@ -1,7 +1,8 @@
-"""Problems from benchmarks on the hub and from local files, all through the `datasets` library.
+"""Load problems from benchmarks on the hub and from local files, all through the `datasets` library.
 
-A known name brings its hub data set, split, columns and filter; with `path` its rows come from a local file instead.
-What cannot be a problem (a broken line, no question, no gold answer, an id twice) is a Failure with its place.
+A known name has its hub data set, split, columns and row filter in `BENCHMARKS`; with `path` its rows are read from a
+local file instead. A row that is no problem (a broken line, no question, no gold answer, a duplicate id) becomes a
+Failure that names its place.
 
     SourceSettings(name="gsm8k", limit=1)
       -> Problem(id="gsm8k-0", question="Janet's ducks lay ...", answer="18", source="gsm8k")
@@ -25,140 +26,64 @@ from drp.grading.answers import extract_gold
 from drp.records import Failure, Problem
 from drp.runs.jsonl import explain_os_errors
 
-Row = Mapping[str, Any]
-
-
-def read_rows(source: SourceSettings) -> Iterator[Row | str]:
-    """Rows as plain data; a line of a local file that is none, as a message that names its place.
-
-    Raises InputError, while reading too, where there is no such file or data set.
-    """
-    if source.path is None:
-        return _hub_rows(source)
-    path = source.path
-    if path.is_dir():
-        # A copy of a hub repository.
-        return _hub_rows(source)
-    with explain_os_errors(path):
-        path.open("rb").close()
-    pattern = glob.escape(str(path.absolute()))
-    if path.suffix in (".jsonl", ".ndjson"):
-        lines = _load(source, "text", data_files=pattern, encoding="utf-8-sig", encoding_errors="replace")
-        return _parse_lines((line["text"] for line in lines), str(path))
-    if path.suffix in (".json", ".parquet"):
-        return _load(source, path.suffix[1:], data_files=pattern)
-    raise InputError(f"{path}: cannot read this kind of file; expected .jsonl, .json or .parquet")
-
-
-def _parse_lines(lines: Iterable[str], path: str) -> Iterator[Row | str]:
-    from pydantic_core import from_json
-
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = from_json(line)
-        except ValueError as error:
-            yield f"{path}:{number}: not a line of JSON ({error})"
-        else:
-            yield row if isinstance(row, dict) else f"{path}:{number}: expected an object with named columns"
-
-
-def _hub_rows(source: SourceSettings) -> Iterator[Row]:
-    return _load(source, str(source.path or source.dataset), name=source.config, split=source.split or "train")
-
-
-def _load(source: SourceSettings, builder: str, split: str = "train", **options: Any) -> Iterator[Row]:
-    """Rows of `datasets.load_dataset`. Local files are streamed, so a changed one is read anew; what comes from the hub
-    is kept in the library's cache, where later runs find it without a network."""
-    with _explain(source, builder):
-        import datasets
-
-        with _quiet(datasets):
-            loaded = datasets.load_dataset(builder, split=split, streaming=source.path is not None, **options)
-        yield from loaded
-
-
-@contextmanager
-def _explain(source: SourceSettings, builder: str) -> Iterator[None]:
-    """Whatever `datasets` raises (its builders raise all kinds of errors) as an InputError that says what to do."""
-    try:
-        yield
-    except Exception as error:
-        cause = error.__cause__ or error
-        reason = " ".join(str(cause).split())[:300] or type(cause).__name__
-        if source.path is not None:
-            raise InputError(f"{source.path}: cannot be read: {reason}") from error
-        raise InputError(
-            f"problems `{source.name}`: cannot load {builder} from the hub: {reason}. Without a network, give the "
-            f"source a `path`; `python scripts/fetch_benchmarks.py` writes the known ones to data/benchmarks/ where "
-            "there is one"
-        ) from error
-
-
-@contextmanager
-def _quiet(datasets: Any) -> Iterator[None]:
-    bars_were_off = datasets.are_progress_bars_disabled()
-    datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        if not bars_were_off:
-            datasets.enable_progress_bars()
-
-
-_PEEKED_ROWS = 100
+DatasetRow = Mapping[str, Any]
+"""One row of a data set, by column."""
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Where a known name lives on the hub. keep: which of its rows belong to the benchmark."""
+    """Where a known name is on the hub."""
 
     dataset: str
     split: str
     columns: Columns
+    n_problems: int
     config: str | None = None
-    keep: Callable[[Row], bool] = bool
+    belongs: Callable[[DatasetRow], bool] = bool
+    """Whether a row of the data set belongs to the benchmark."""
 
 
-def _of_year(marker: str) -> Callable[[Row], bool]:
-    # A local copy without urls is taken to hold the benchmark's problems only.
+def _of_year(marker: str) -> Callable[[DatasetRow], bool]:
+    # Rows without a url, as in a local copy, are taken to belong to the benchmark.
     return lambda row: marker in str(row.get("url") or marker)
 
 
-_WORKED = Columns(question="question", answer="answer")
+_SOLVED = Columns(question="question", answer="answer")
 _STATED = Columns(question="problem", answer="answer")
 
 BENCHMARKS = {
-    "gsm8k-train": Benchmark("openai/gsm8k", "train", _WORKED, config="main"),
-    "gsm8k": Benchmark("openai/gsm8k", "test", _WORKED, config="main"),
-    "prm12k": Benchmark("nlile/hendrycks-MATH-benchmark", "train", _STATED),
-    "math500": Benchmark("HuggingFaceH4/MATH-500", "test", _STATED),
-    "aime24": Benchmark("AI-MO/aimo-validation-aime", "train", _STATED, keep=_of_year("2024_AIME")),
-    "amc23": Benchmark("AI-MO/aimo-validation-amc", "train", _STATED, keep=_of_year("2023_AMC")),
+    "gsm8k-train": Benchmark("openai/gsm8k", "train", _SOLVED, 7473, config="main"),
+    "gsm8k": Benchmark("openai/gsm8k", "test", _SOLVED, 1319, config="main"),
+    "prm12k": Benchmark("nlile/hendrycks-MATH-benchmark", "train", _STATED, 12000),
+    "math500": Benchmark("HuggingFaceH4/MATH-500", "test", _STATED, 500),
+    "aime24": Benchmark("AI-MO/aimo-validation-aime", "train", _STATED, 30, belongs=_of_year("2024_AIME")),
+    "amc23": Benchmark("AI-MO/aimo-validation-amc", "train", _STATED, 40, belongs=_of_year("2023_AMC")),
 }
+
+_PEEKED_ROWS = 100  # in which the columns are looked for
 
 
 def load_problems(sources: Sequence[SourceSettings], seed: int) -> Iterator[Problem | Failure]:
-    """The problems of all sources, one after the other, as a stream.
+    """Stream the problems of all sources, one source after the other.
 
-    Ids are `{name}-{position}`, or `{name}-{value of the id column}`. `shuffle` orders by a hash of seed and id, so
-    that other rows do not change it; together with `limit` it keeps that many rows in memory, alone all of them.
-    Raises InputError where a source cannot be read or lacks a column.
+    Ids are `{name}-{position}`, or `{name}-{value of the id column}`. `shuffle` sorts by a hash of seed and id, so that
+    the order of two problems does not depend on the others. It keeps `limit` problems in memory; all if that is None.
+
+    Raises InputError if a source cannot be read or lacks a column.
     """
     seen: set[str] = set()
     for source in sources:
         items = _read_source(source)
-        for item in _shuffled(items, source.limit, seed) if source.shuffle else _first(items, source.limit):
+        for item in _shuffle(items, source.limit, seed) if source.shuffle else _take(items, source.limit):
             if item.id in seen:
-                message = f"the id {item.id!r} came before; ids are unique over all sources, so give each its own name"
+                message = f"duplicate id {item.id!r}: ids must be unique over all sources, so give each its own name"
                 yield Failure(id=item.id, error="DuplicateId", message=message, attempts=1)
             else:
                 seen.add(item.id)
                 yield item
 
 
-def _first(items: Iterator[Problem | Failure], limit: int | None) -> Iterator[Problem | Failure]:
+def _take(items: Iterator[Problem | Failure], limit: int | None) -> Iterator[Problem | Failure]:
     n_problems = 0
     for item in items:
         yield item
@@ -167,7 +92,7 @@ def _first(items: Iterator[Problem | Failure], limit: int | None) -> Iterator[Pr
             return
 
 
-def _shuffled(items: Iterator[Problem | Failure], limit: int | None, seed: int) -> Iterator[Problem | Failure]:
+def _shuffle(items: Iterator[Problem | Failure], limit: int | None, seed: int) -> Iterator[Problem | Failure]:
     failures: list[Failure] = []
 
     def problems() -> Iterator[Problem]:
@@ -193,13 +118,127 @@ def _read_source(source: SourceSettings) -> Iterator[Problem | Failure]:
     columns = _find_columns(source, known, [row for row in head if not isinstance(row, str)])
     position = 0
     for row in itertools.chain(head, rows):
-        if known and not isinstance(row, str) and not known.keep(row):
+        if known and not isinstance(row, str) and not known.belongs(row):
             continue
         yield _read_row(row, position, source.name, columns)
         position += 1
 
 
-def _read_row(row: Row | str, position: int, name: str, columns: Columns) -> Problem | Failure:
+def _locate(source: SourceSettings, known: Benchmark | None) -> SourceSettings:
+    """The source with the hub data set of its known name filled in, as far as the source itself does not say."""
+    if known is not None:
+        filled = {"dataset": source.dataset or known.dataset, "config": source.config or known.config}
+        return source.model_copy(update={**filled, "split": source.split or known.split})
+    if source.path is None and source.dataset is None:
+        near = difflib.get_close_matches(source.name, BENCHMARKS, n=1)
+        hint = f" (did you mean `{near[0]}`?)" if near else ""
+        raise InputError(
+            f"unknown problems `{source.name}`{hint}; known are {', '.join(BENCHMARKS)}. "
+            "For your own, set `path` (a local file) or `dataset` (a name on the hub)"
+        )
+    return source
+
+
+def _find_columns(source: SourceSettings, known: Benchmark | None, rows: list[DatasetRow]) -> Columns:
+    """The configured columns, else the known ones if the rows have them, else `question` and `answer`."""
+    has = list(dict.fromkeys(name for row in rows for name in row))
+    columns = source.columns or (known.columns if known else Columns())
+    defaults = Columns()
+    if not source.columns and columns.question not in has and defaults.question in has:
+        columns = defaults
+    for key in ("question", "answer", "id"):
+        column = getattr(columns, key)
+        if rows and column is not None and column not in has:
+            names = ", ".join(f"`{name}`" for name in has)
+            raise InputError(
+                f"{source.path or source.dataset or source.name}: no column `{column}`; it has {names}. "
+                f"Set `columns: {{{key}: ...}}` of the source `{source.name}` to the one that holds the {key}"
+            )
+    return columns
+
+
+def read_rows(source: SourceSettings) -> Iterator[DatasetRow | str]:
+    """The rows of a data set; for a line of a local file that is no row, a message that names its place.
+
+    Raises InputError if there is no such file or data set, at once or while the rows are read.
+    """
+    if source.path is None:
+        return _hub_rows(source)
+    path = source.path
+    if path.is_dir():  # a local copy of a hub repository
+        return _hub_rows(source)
+    with explain_os_errors(path):
+        path.open("rb").close()
+    pattern = glob.escape(str(path.absolute()))
+    if path.suffix in (".jsonl", ".ndjson"):
+        lines = _load(source, "text", data_files=pattern, encoding="utf-8-sig", encoding_errors="replace")
+        return _parse_lines((line["text"] for line in lines), str(path))
+    if path.suffix in (".json", ".parquet"):
+        return _load(source, path.suffix[1:], data_files=pattern)
+    raise InputError(f"{path}: cannot read this kind of file; expected .jsonl, .json or .parquet")
+
+
+def _parse_lines(lines: Iterable[str], path: str) -> Iterator[DatasetRow | str]:
+    from pydantic_core import from_json
+
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = from_json(line)
+        except ValueError as error:
+            yield f"{path}:{number}: not a line of JSON ({error})"
+        else:
+            yield row if isinstance(row, dict) else f"{path}:{number}: expected an object with named columns"
+
+
+def _hub_rows(source: SourceSettings) -> Iterator[DatasetRow]:
+    return _load(source, str(source.path or source.dataset), name=source.config, split=source.split or "train")
+
+
+def _load(source: SourceSettings, builder: str, split: str = "train", **options: Any) -> Iterator[DatasetRow]:
+    """Rows of `datasets.load_dataset`.
+
+    Local files are streamed and so read again after a change. Data sets of the hub are stored in the library's cache,
+    from which later runs read them without a network.
+    """
+    with _explain(source, builder):
+        import datasets
+
+        with _quiet(datasets):
+            loaded = datasets.load_dataset(builder, split=split, streaming=source.path is not None, **options)
+        yield from loaded
+
+
+@contextmanager
+def _explain(source: SourceSettings, builder: str) -> Iterator[None]:
+    """Turn any exception of `datasets`, whose builders raise all kinds, into an InputError that says what to do."""
+    try:
+        yield
+    except Exception as error:
+        cause = error.__cause__ or error
+        reason = " ".join(str(cause).split())[:300] or type(cause).__name__
+        if source.path is not None:
+            raise InputError(f"{source.path}: cannot be read: {reason}") from error
+        raise InputError(
+            f"problems `{source.name}`: cannot load {builder} from the hub: {reason}. Without a network, set the "
+            "source's `path`; `python scripts/fetch_benchmarks.py`, run on a machine with a network, writes the known "
+            "benchmarks to data/benchmarks/"
+        ) from error
+
+
+@contextmanager
+def _quiet(datasets: Any) -> Iterator[None]:
+    bars_were_off = datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if not bars_were_off:
+            datasets.enable_progress_bars()
+
+
+def _read_row(row: DatasetRow | str, position: int, name: str, columns: Columns) -> Problem | Failure:
     record_id = f"{name}-{position}" if columns.id is None else f"{name}-row-{position}"
     if isinstance(row, str):
         return Failure(id=record_id, error="BadRecord", message=row, attempts=1)
@@ -221,48 +260,7 @@ def _read_row(row: Row | str, position: int, name: str, columns: Columns) -> Pro
 
 
 def _text(value: object) -> str:
-    """Empty for what is no text: nothing, NaN (Parquet's nothing), or a list of messages."""
+    """The value as text; empty for anything else: a missing value (None, or NaN in Parquet) or a list of messages."""
     if isinstance(value, str | int) or (isinstance(value, float) and not math.isnan(value)):
         return str(value).strip()
     return ""
-
-
-def _find_columns(source: SourceSettings, known: Benchmark | None, rows: list[Row]) -> Columns:
-    """The configured columns, else the known ones where the rows have them, else `question` and `answer`."""
-    has = list(dict.fromkeys(name for row in rows for name in row))
-    columns = source.columns or (known.columns if known else Columns())
-    defaults = Columns()
-    if not source.columns and columns.question not in has and defaults.question in has:
-        columns = defaults
-    if rows:
-        for key in ("question", "answer", "id"):
-            column = getattr(columns, key)
-            if column is not None and column not in has:
-                names = ", ".join(f"`{name}`" for name in has)
-                raise InputError(
-                    f"{source.path or source.dataset or source.name}: no column `{column}`; it has {names}. "
-                    f"Set `columns: {{{key}: ...}}` of the source `{source.name}` to the one that holds the {key}"
-                )
-    return columns
-
-
-def _locate(source: SourceSettings, known: Benchmark | None) -> SourceSettings:
-    """The source with what its known name says of the hub filled in; a local file has no use for it."""
-    if known is not None:
-        filled = {"dataset": source.dataset or known.dataset, "config": source.config or known.config}
-        return source.model_copy(update={**filled, "split": source.split or known.split})
-    if source.path is None and source.dataset is None:
-        near = difflib.get_close_matches(source.name, BENCHMARKS, n=1)
-        hint = f" (did you mean `{near[0]}`?)" if near else ""
-        raise InputError(
-            f"unknown problems `{source.name}`{hint}; known are {', '.join(BENCHMARKS)}. "
-            "For your own, set `path` (a local file) or `dataset` (a name on the hub)"
-        )
-    return source
-
-
-# FOLDED DOC of rows:
-# Rows of a data set as plain data, from local files and from the hub alike, through the `datasets` library.
-#
-# read_rows(SourceSettings(name="mine", path="mine.jsonl"))  ->  {"question": "1+1?", "answer": "2"}, ...
-#

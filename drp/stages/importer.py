@@ -17,7 +17,7 @@ from drp.config.sections import GradingSettings, SourceSettings
 from drp.errors import InputError
 from drp.grading import Grader
 from drp.grading.answers import extract_gold
-from drp.problems import Row, read_rows
+from drp.problems import DatasetRow, read_rows
 from drp.records import Failure, Trace
 from drp.runs.manifest import Counts
 from drp.runs.stage import RunOptions, Stage, run_stage
@@ -73,7 +73,7 @@ def read_traces(source: SourceSettings, columns: TraceColumns, model: str) -> It
         yield _read_trace(row, place, columns, model, samples)
 
 
-def _check_columns(row: Row, columns: TraceColumns, source: SourceSettings) -> None:
+def _check_columns(row: DatasetRow, columns: TraceColumns, source: SourceSettings) -> None:
     for option, column in asdict(columns).items():
         if column is not None and column not in row:
             names = ", ".join(row)
@@ -82,7 +82,9 @@ def _check_columns(row: Row, columns: TraceColumns, source: SourceSettings) -> N
             )
 
 
-def _read_trace(row: Row, place: str, columns: TraceColumns, model: str, samples: Counter[str]) -> Trace | Failure:
+def _read_trace(
+    row: DatasetRow, place: str, columns: TraceColumns, model: str, samples: Counter[str]
+) -> Trace | Failure:
     texts = {field: _text(row.get(column)) for field, column in asdict(columns).items() if column is not None}
     if empty := [f"`{getattr(columns, field)}`" for field, text in texts.items() if not text.strip()]:
         return Failure(id=place, error="BadRecord", message=f"{place}: nothing in {', '.join(empty)}", attempts=1)

@@ -21,12 +21,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from pydantic_core import from_json, to_json
+from pydantic import BaseModel
+from pydantic_core import to_json
 
 from drp.chat.wire import ApiKey, TransientError, explain_status
 from drp.config.sections import BatchSettings, TeacherSettings
 from drp.errors import RecordError, UserError
-from drp.runs.jsonl import explain_os_errors
+from drp.records import Failure
+from drp.runs.jsonl import explain_os_errors, read_records
 
 if TYPE_CHECKING:
     from openai.types import Batch as BatchStatus
@@ -37,7 +39,6 @@ TAG = "drp_batch"
 
 _PAGE = 100
 _MAX_CLOCK_DIFFERENCE_S = 3600
-_NO_BATCH_API = "has no Batch API: set teacher.mode to `direct`"
 _HOW_TO_FORGET = (
     ".\nIs this the key of the account that sent it? If it is lost, `drp batches CONFIG --cancel` removes it from "
     "the run."
@@ -61,10 +62,11 @@ class BatchProvider:
         )
         self._settings, self._key = settings, key
         self.address = str(self._sdk.base_url).rstrip("/")
+        self._no_batch_api = f"has no Batch API: set {settings.place}.mode to `direct`"
 
     async def upload(self, path: Path) -> str:
         """Upload a file of requests; returns its id at the provider."""
-        with self._explain(_NO_BATCH_API), explain_os_errors(path):
+        with self._explain(self._no_batch_api), explain_os_errors(path):
             with path.open("rb") as file:
                 uploaded = await self._sdk.files.create(file=(path.name, file, "application/jsonl"), purpose="batch")
             return _check(uploaded, "id").id
@@ -80,7 +82,7 @@ class BatchProvider:
 
     async def find(self, tag: str, since: float) -> "BatchStatus | None":
         """The batch with this tag, or None. since: when it was created, in seconds since 1970, or earlier."""
-        with self._explain(_NO_BATCH_API):
+        with self._explain(self._no_batch_api):
             async for item in self._sdk.batches.list(limit=_PAGE):  # the newest first
                 batch = _check(item, "id", "status")
                 if (batch.metadata or {}).get(TAG) == tag:
@@ -124,7 +126,8 @@ class BatchProvider:
         except openai.APIStatusError as error:
             raise self._explain_status(error.response) from None  # the SDK's own message may contain the key
         except openai.APITimeoutError:
-            raise TransientError("timeout", f"{self.address} took longer than teacher.timeout_s") from None
+            limit = f"{self._settings.place}.timeout_s"
+            raise TransientError("timeout", f"{self.address} took longer than {limit}") from None
         except (openai.APIConnectionError, httpx2.HTTPError) as error:
             reason = self._key.scrub(str(error.__cause__ or error) or type(error).__name__)
             raise TransientError("connection", f"{self.address}: {reason}") from None
@@ -206,21 +209,30 @@ class BatchResultRow:
         return self.status is not None and self.status < 400
 
 
+class _Response(BaseModel):
+    status_code: int
+    body: Any = None
+
+
+class _Error(BaseModel):
+    code: str | None = None
+    message: str | None = None
+
+
+class _ResultLine(BaseModel):
+    custom_id: str
+    response: _Response | None = None
+    error: _Error | None = None
+
+
 def read_rows(path: Path) -> Iterator[BatchResultRow]:
     """The rows of a downloaded file. Raises TransientError at an unreadable line: the download was incomplete."""
-    with explain_os_errors(path), path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                yield _read_row(from_json(line))
-            except (ValueError, KeyError, TypeError, AttributeError):
-                raise TransientError("unreadable reply", f"{path}:{number}: not a row of a batch's results") from None
-
-
-def _read_row(row: dict[str, Any]) -> BatchResultRow:
-    response, error = row.get("response"), row.get("error") or {}
-    if not response:
-        reason = f"{error.get('code') or 'no reply'}: {error.get('message') or ''}"
-        return BatchResultRow(str(row["custom_id"]), None, b"", " ".join(reason.split())[:500])
-    return BatchResultRow(str(row["custom_id"]), int(response["status_code"]), to_json(response.get("body")), "")
+    for line in read_records(path, _ResultLine):
+        if isinstance(line, Failure):
+            raise TransientError("unreadable reply", f"{path.parent}/{line.message}")
+        if line.response:
+            yield BatchResultRow(line.custom_id, line.response.status_code, to_json(line.response.body), "")
+        else:
+            error = line.error or _Error()
+            reason = f"{error.code or 'no reply'}: {error.message or ''}"
+            yield BatchResultRow(line.custom_id, None, b"", " ".join(reason.split())[:500])

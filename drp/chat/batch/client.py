@@ -107,7 +107,7 @@ class BatchClient:
             self._fail_all(RecordError(self._wire.scrub(f"{type(error).__name__}: {error}")))
 
     async def _wait(self) -> None:
-        """Until a file can be sent or a batch is to be polled."""
+        """Wait until a file can be sent, or a batch has to be polled."""
         poll_s = max(0.0, self._next_poll - time.monotonic()) if self._uploader.list_open() else math.inf
         wait_s = min(poll_s, math.inf if self._is_blocked() else self._queue.find_wait_s())
         with suppress(TimeoutError):
@@ -141,7 +141,7 @@ class BatchClient:
                     break
                 if not file.add(request.key, self._wire.write(request.messages), worst_usd):
                     if not file.keys:
-                        message = "the request alone is larger than teacher.batch.max_bytes"
+                        message = f"the request alone is larger than {self._settings.place}.batch.max_bytes"
                         self._fail(self._queue.pop_first(), RecordError(message))
                     break
                 self._queue.pop_first()
@@ -183,7 +183,7 @@ class BatchClient:
 
     @contextmanager
     def _transferring(self) -> Iterator[None]:
-        """During an upload or a download."""
+        """Mark an upload or a download, for which `close` waits."""
         self._is_transferring = True
         try:
             yield

@@ -1,14 +1,15 @@
 """A real Chromium, driven over its DevTools protocol.
 
-async with open_browser() as browser:
-    page = await browser.open(path)
+async def test(page: Page) -> None:
     assert await page.evaluate("document.title") == "..."
-    assert page.errors == []
+
+in_browser(path, test)
 """
 
 import asyncio
 import base64
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -17,9 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 
 CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
+)
+
+requires_chromium = pytest.mark.skipif(
+    CHROMIUM is None and not os.environ.get("CI"), reason="Chromium is not installed (with CI set, this is a failure)"
 )
 
 FLAGS = [
@@ -38,13 +44,15 @@ FLAGS = [
 
 
 class Page:
-    """One tab. errors: what reached the console as an error, exceptions and refused resources among it."""
+    """One tab."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._socket = socket
         self._number = 0
         self.errors: list[str] = []
+        """Errors on the console, uncaught exceptions and blocked resources."""
         self.requests: list[str] = []
+        """The URLs of all requests."""
 
     async def call(self, method: str, **params: Any) -> dict[str, Any]:
         self._number += 1
@@ -68,7 +76,7 @@ class Page:
             self.requests.append(params["request"]["url"])
 
     async def evaluate(self, expression: str) -> Any:
-        """The value of a JavaScript expression, awaited where it is a promise."""
+        """The value of a JavaScript expression; of a promise, what it resolves to."""
         found = await self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
         assert "exceptionDetails" not in found, found["exceptionDetails"]
         return found["result"].get("value")
@@ -81,10 +89,10 @@ class Page:
             if await self.evaluate(f"location.protocol === 'file:' && {ready}"):
                 return
             await asyncio.sleep(0.05)
-        raise TimeoutError(f"{path} did not get ready: {self.errors}")
+        raise TimeoutError(f"{path} is not ready: {self.errors}")
 
     async def look(self, width: int, height: int, dark: bool = False) -> None:
-        """A screen of so many CSS pixels, in light or dark."""
+        """Set the screen's size in CSS pixels, and the colour scheme."""
         await self.call(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )
@@ -98,8 +106,8 @@ class Page:
 
 @asynccontextmanager
 async def open_page() -> AsyncIterator[Page]:
-    """A tab of a fresh browser, which goes with it."""
-    assert CHROMIUM is not None
+    """A tab in a browser of its own, which is closed at the end."""
+    assert CHROMIUM is not None, "Chromium is not installed: apt-get install chromium"
     profile = Path(tempfile.mkdtemp())
     process = await asyncio.create_subprocess_exec(
         CHROMIUM, *FLAGS, f"--user-data-dir={profile}", "about:blank", stderr=asyncio.subprocess.DEVNULL
@@ -136,6 +144,8 @@ CHOOSE = """(([id, value]) => {
 
 
 def in_browser(path: Path, test: Callable[[Page], Awaitable[None]], width: int = 1280) -> None:
+    """Run `test` on the page at `path`; fail if the page logged an error."""
+
     async def run() -> None:
         async with open_page() as page:
             await page.look(width, 900)
@@ -147,12 +157,14 @@ def in_browser(path: Path, test: Callable[[Page], Awaitable[None]], width: int =
 
 
 async def choose(page: Page, id: str, value: str) -> Any:
+    """Set one of the viewer's controls. Returns the milliseconds that the page's handlers took."""
     milliseconds = await page.evaluate(f"{CHOOSE}({[id, value]})")
     await asyncio.sleep(0.2)
     return milliseconds
 
 
 async def until(page: Page, condition: str) -> None:
+    """Wait for a JavaScript condition, for up to 10 seconds."""
     for _ in range(200):
         if await page.evaluate(condition):
             return

@@ -1,12 +1,12 @@
-"""How the page looks and is reached: contrast, keyboard, screens, dark; skipped where there is no Chromium."""
+"""How the page looks and is reached: contrast, keyboard, screens, dark."""
 
 from pathlib import Path
 
 import pytest
 
-from tests.report.browser import CHROMIUM, Page, choose, in_browser, until
+from tests.report.browser import Page, choose, in_browser, requires_chromium, until
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+pytestmark = requires_chromium
 
 
 # Every text with less contrast than WCAG's AA asks for.

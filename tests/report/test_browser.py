@@ -1,4 +1,4 @@
-"""The page's viewer in a real Chromium; skipped where there is no Chromium."""
+"""The page's viewer in a real Chromium."""
 
 from pathlib import Path
 
@@ -6,10 +6,10 @@ import pytest
 
 from drp.runs.stage import RunOptions
 from drp.stages import report
-from tests.report.browser import CHROMIUM, Page, choose, in_browser, until
+from tests.report.browser import Page, choose, in_browser, requires_chromium, until
 from tests.report.run_fixture import make_config
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+pytestmark = requires_chromium
 
 
 def test_filters_search_and_order_work(html: Path) -> None:
@@ -103,6 +103,7 @@ def test_the_list_goes_by_the_keyboard(html: Path) -> None:
     in_browser(html, test)
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_a_page_takes_no_more_traces_than_the_settings_say(run_dir: Path, tmp_path: Path) -> None:
     path = report.run(make_config(run_dir, report={"max_traces": 5}), RunOptions(output=tmp_path))
 

@@ -1,7 +1,10 @@
 """Names that are markup, commands or escape sequences, in every place where a name is shown."""
 
+import io
 import re
+from contextlib import redirect_stdout
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -14,25 +17,33 @@ from tests.report.run_fixture import HOSTILE, build_run, make_config
 NAME = "\x1b]0;owned\x07x|<script>alert(1)<!--[a](javascript:b)$y$*_`&%#{}^~\\input{z}"
 
 
-@pytest.fixture
-def hostile_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
-    """Of a run with such a model, benchmark, title and student. capsys: so that it holds what was printed."""
-    root = build_run(tmp_path / "run", n_traces=2, models=("base", NAME))
+class Written(NamedTuple):
+    """What a report left."""
+
+    folder: Path
+    stdout: str
+
+
+@pytest.fixture(scope="module")
+def hostile_report(tmp_path_factory: pytest.TempPathFactory) -> Written:
+    """The report of a run whose model, benchmark, title and student have such a name."""
+    root = build_run(tmp_path_factory.mktemp("hostile") / "run", n_traces=2, models=("base", NAME))
     for folder in (root / "eval/base", root / f"eval/{NAME}"):
         for path in folder.glob("gsm8k.jsonl*"):
             path.rename(folder / path.name.replace("gsm8k", NAME))
     config = make_config(root, report={"title": NAME}, student={"model": NAME})
-    return report.run(config).parent
+    with redirect_stdout(io.StringIO()) as stdout:
+        page = report.run(config)
+    return Written(page.parent, stdout.getvalue())
 
 
-def test_no_name_reaches_the_terminal_as_a_command(hostile_report: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    printed = capsys.readouterr().out
-    assert "\x1b" not in printed
-    assert "x|<script>" in printed
+def test_no_name_reaches_the_terminal_as_a_command(hostile_report: Written) -> None:
+    assert "\x1b" not in hostile_report.stdout
+    assert "x|<script>" in hostile_report.stdout
 
 
-def test_no_name_breaks_out_of_a_markdown_table(hostile_report: Path) -> None:
-    text = (hostile_report / "tables.md").read_text()
+def test_no_name_breaks_out_of_a_markdown_table(hostile_report: Written) -> None:
+    text = (hostile_report.folder / "tables.md").read_text()
     assert "<script>" not in text
     assert "](javascript" not in text.replace("\\]", "")
     assert not set("\x1b\x07") & set(text)
@@ -42,8 +53,8 @@ def test_no_name_breaks_out_of_a_markdown_table(hostile_report: Path) -> None:
         assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) == 1
 
 
-def test_no_name_is_a_command_in_latex(hostile_report: Path) -> None:
-    text = (hostile_report / "tables.tex").read_text()
+def test_no_name_is_a_command_in_latex(hostile_report: Written) -> None:
+    text = (hostile_report.folder / "tables.tex").read_text()
     assert "\\input" not in text
     assert "\\textbackslash{}input\\{z\\}" in text
     assert not set("\x1b\x07") & set(text)
@@ -52,8 +63,8 @@ def test_no_name_is_a_command_in_latex(hostile_report: Path) -> None:
     assert not re.search(r"\\\\\s*[\[*]", body)
 
 
-def test_no_name_is_an_element_of_the_page(hostile_report: Path) -> None:
-    text = (hostile_report / "index.html").read_text()
+def test_no_name_is_an_element_of_the_page(hostile_report: Written) -> None:
+    text = (hostile_report.folder / "index.html").read_text()
     assert "<script>alert" not in text
     assert "x|&lt;script&gt;alert(1)&lt;!--" in text
     assert not set("\x1b\x07") & set(text)

@@ -2,11 +2,11 @@
 
 import base64
 import gzip
-import html.parser
 import json
 import random
 import re
 import shutil
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -19,12 +19,7 @@ from drp.stages import report
 from tests.report.run_fixture import HOSTILE, build_run, make_config, make_pruning, write
 
 
-@pytest.fixture(scope="module")
-def page(run_dir: Path) -> Path:
-    return report.run(make_config(run_dir))
-
-
-class Reader(html.parser.HTMLParser):
+class Reader(HTMLParser):
     """What a browser would make of the page: elements, their attributes, and text outside scripts."""
 
     def __init__(self, text: str) -> None:
@@ -53,8 +48,8 @@ def unpack(script: str) -> list[dict]:
     ]
 
 
-def test_everything_is_written(page: Path) -> None:
-    folder = page.parent
+def test_everything_is_written(html: Path) -> None:
+    folder = html.parent
     assert {path.name for path in (folder / "figures").iterdir()} == {
         "lengths.png",
         "captured.png",
@@ -78,8 +73,8 @@ def test_the_main_table_ends_what_is_printed(run_dir: Path, tmp_path: Path, caps
     assert str(tmp_path / "index.html") in lines[-1]
 
 
-def test_the_page_is_one_file_that_needs_no_other(page: Path) -> None:
-    reader = Reader(page.read_text())
+def test_the_page_is_one_file_that_needs_no_other(html: Path) -> None:
+    reader = Reader(html.read_text())
     outside = [
         value
         for _, attributes in reader.tags
@@ -87,11 +82,11 @@ def test_the_page_is_one_file_that_needs_no_other(page: Path) -> None:
         if name in ("src", "href", "srcset", "action", "xlink:href") and not (value or "").startswith("#")
     ]
     assert outside == []
-    assert "@import" not in page.read_text()
+    assert "@import" not in html.read_text()
 
 
-def test_hostile_text_makes_no_element(page: Path) -> None:
-    text = page.read_text()
+def test_hostile_text_makes_no_element(html: Path) -> None:
+    text = html.read_text()
     reader = Reader(text)
     scripts = [attributes for tag, attributes in reader.tags if tag == "script"]
     assert [attributes.get("type") for attributes in scripts].count(None) == 1
@@ -100,8 +95,8 @@ def test_hostile_text_makes_no_element(page: Path) -> None:
     assert not any(character in text for character in "\u2028\u2029\x1b\x00")
 
 
-def test_the_policy_lets_the_page_s_own_script_run_alone(page: Path) -> None:
-    reader = Reader(page.read_text())
+def test_the_policy_lets_the_page_s_own_script_run_alone(html: Path) -> None:
+    reader = Reader(html.read_text())
     [policy] = [
         attributes["content"] for tag, attributes in reader.tags if "http-equiv" in attributes and tag == "meta"
     ]
@@ -113,8 +108,8 @@ def test_the_policy_lets_the_page_s_own_script_run_alone(page: Path) -> None:
     assert policy.startswith("default-src 'none'")
 
 
-def test_the_traces_in_the_page_are_those_of_the_run(page: Path, run_dir: Path) -> None:
-    reader = Reader(page.read_text())
+def test_the_traces_in_the_page_are_those_of_the_run(html: Path, run_dir: Path) -> None:
+    reader = Reader(html.read_text())
     index = json.loads(reader.scripts[0])
     chunks = [unpack(script) for script in reader.scripts[2:]]
     by_id = {entry["id"]: chunks[entry["chunk"]][entry["place"]] for entry in index["entries"]}
@@ -140,9 +135,9 @@ def test_an_unfinished_artifact_is_said_to_be_so(tmp_path: Path) -> None:
     assert "Not finished: eval/drp/gsm8k.jsonl (interrupted)" in text
 
 
-def test_the_same_run_makes_the_same_page(run_dir: Path, tmp_path: Path) -> None:
-    first, second = (report.run(make_config(run_dir), RunOptions(output=tmp_path / name)) for name in "ab")
-    assert first.read_bytes() == second.read_bytes()
+def test_the_same_run_makes_the_same_page(html: Path, run_dir: Path, tmp_path: Path) -> None:
+    again = report.run(make_config(run_dir), RunOptions(output=tmp_path))
+    assert again.read_bytes() == html.read_bytes()
 
 
 @pytest.mark.parametrize(

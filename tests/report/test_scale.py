@@ -1,4 +1,4 @@
-"""A page with as many traces as the paper trained on, in a real Chromium; skipped where there is no Chromium."""
+"""A page with as many traces as the paper trained on, in a real Chromium."""
 
 import asyncio
 from pathlib import Path
@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from drp.stages import report
-from tests.report.browser import CHROMIUM, READY, Page, choose, open_page
+from tests.report.browser import READY, Page, choose, open_page, requires_chromium
 from tests.report.run_fixture import make_config, write_long_traces
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+pytestmark = requires_chromium
 
 
 FIND = """(async (query) => {

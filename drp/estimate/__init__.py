@@ -1,6 +1,6 @@
-"""What a run will take before anything is spent: `drp estimate`.
+"""What a run will take, before anything is spent: `drp estimate` (`drp.stages.estimate`).
 
-table.py      one stage's calls, tokens, dollars and GPU-hours, how they add up, and the printed table
-teaching.py   decompose and prune: the requests that would be sent
-machines.py   generate, train and eval: tokens over tokens a second
+teaching.py   decompose and prune: the requests that they would send to the teacher
+machines.py   generate, train and eval: tokens, divided by tokens per second
+table.py      the estimate of one stage, the total, and the printed table
 """

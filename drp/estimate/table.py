@@ -1,4 +1,10 @@
-"""An estimate as text: a line a stage, the total, and beneath it what the figures rest on."""
+"""The estimate as text: one line per stage, the total, and the assumptions below.
+
+Still to do for runs/demo
+Stage         Records  Calls  Input tokens  Output tokens  Dollars  GPU-hours
+------------  -------  -----  ------------  -------------  -------  ---------
+decompose       1,200  1,200     2,104,000        180,000    $7.06          –
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,86 +17,95 @@ from drp.teachers.llm.division import foresee_tokens
 
 
 @dataclass(frozen=True)
-class Line:
-    """What a stage has still to do. None: not known, or nothing that this stage has.
-
-    tokens: input and output of the teacher; for generate and eval what the student writes, for train what it reads.
-    usd: what the teacher takes. notes: what the figures rest on.
-    """
+class StageEstimate:
+    """What one stage has still to do. None: unknown, or a figure that the stage does not have."""
 
     stage: str
     records: int | None = None
     calls: int | None = None
     input_tokens: int | None = None
+    """Input of the teacher; for train, the tokens trained on."""
     output_tokens: int | None = None
+    """Output of the teacher; for generate and eval, of the student."""
     usd: float | None = None
+    """Cost of the teacher, in US dollars."""
     gpu_hours: float | None = None
     notes: Sequence[str] = ()
+    """What the figures are based on."""
 
 
 @dataclass
-class Bill:
-    """Requests as they add up. usd: None where the price is unknown. stored: those that a stored reply answers."""
+class RequestTotals:
+    """Sums over the requests of a stage."""
 
     price: Price | None
+    """None if unknown."""
     records: int = 0
     calls: int = 0
     stored: int = 0
+    """Further requests that a stored reply answers at no cost."""
     input_tokens: int = 0
     output_tokens: int = 0
     usd: float | None = field(init=False)
+    """None if the price is unknown."""
 
     def __post_init__(self) -> None:
         self.usd = 0.0 if self.price else None
 
     def add(self, ask: Ask, times: int = 1) -> None:
-        self.charge(foresee_tokens(ask.prompt), ask.output_tokens, times)
+        self.add_tokens(foresee_tokens(ask.prompt), ask.output_tokens, times)
 
-    def charge(self, n_input: int, n_output: int, times: int = 1) -> None:
+    def add_tokens(self, n_input: int, n_output: int, times: int = 1) -> None:
+        """Add `times` requests of this size."""
         self.calls += times
         self.input_tokens += times * n_input
         self.output_tokens += times * n_output
         if self.price:
-            # By the call, as providers do: some take more for a long request.
+            # Priced call by call, because some providers charge more per token for long requests.
             self.usd = (self.usd or 0.0) + times * self.price(n_input, n_output)
 
-    def write(self, stage: str, notes: Sequence[str] = ()) -> Line:
-        return Line(stage, self.records, self.calls, self.input_tokens, self.output_tokens, self.usd, notes=notes)
+    def to_estimate(self, stage: str, notes: Sequence[str] = ()) -> StageEstimate:
+        return StageEstimate(
+            stage, self.records, self.calls, self.input_tokens, self.output_tokens, self.usd, notes=notes
+        )
 
 
-def allow_for_reasks(bills: Sequence[Bill], share: float, n_complaint: int) -> Bill:
-    """A further bill: a re-ask sends the prompt, the refused reply and what is wrong with it (`n_complaint` tokens)."""
-    extra = Bill(bills[0].price)
-    for bill in bills:
-        times = round(share * bill.calls)
+def expect_reasks(stages: Sequence[RequestTotals], share: float, n_complaint: int) -> RequestTotals:
+    """The expected re-asks, a share of all calls.
+
+    A re-ask sends the prompt, the rejected reply and what is wrong with it (`n_complaint` tokens).
+    """
+    reasks = RequestTotals(stages[0].price)
+    for totals in stages:
+        times = round(share * totals.calls)
         if times:
-            n_input, n_output = bill.input_tokens // bill.calls, bill.output_tokens // bill.calls
-            extra.charge(n_input + n_output + n_complaint, n_output, times)
-    return extra
+            n_input, n_output = totals.input_tokens // totals.calls, totals.output_tokens // totals.calls
+            reasks.add_tokens(n_input + n_output + n_complaint, n_output, times)
+    return reasks
 
 
 _COLUMNS = ["Stage", "Records", "Calls", "Input tokens", "Output tokens", "Dollars", "GPU-hours"]
 
 
-def write_estimate(lines: Sequence[Line], title: str, assumptions: Sequence[str]) -> str:
-    rows = [TableRow([Cell(text) for text in _write_line(line)]) for line in [*lines, _add_up(lines)]]
-    notes = [f"{line.stage}: {note}" for line in lines for note in line.notes]
-    return write_text(Table("estimate", title, _COLUMNS, rows)) + "".join(
-        f"\n- {note}" for note in [*notes, *assumptions]
-    )
+def format_estimate(stages: Sequence[StageEstimate], title: str, assumptions: Sequence[str]) -> str:
+    """The table of all stages with their total, then the notes and assumptions as a list."""
+    rows = [TableRow([Cell(text) for text in _format_cells(stage)]) for stage in [*stages, _add_up(stages)]]
+    notes = [f"{stage.stage}: {note}" for stage in stages for note in stage.notes]
+    table = write_text(Table("estimate", title, _COLUMNS, rows))
+    return table + "".join(f"\n- {note}" for note in [*notes, *assumptions])
 
 
-def _add_up(lines: Sequence[Line]) -> Line:
-    """The teacher's calls, tokens and dollars, and all hours; what is unknown of a stage makes the sum unknown."""
-    teaching = [line for line in lines if line.calls is not None]
-    machines = [line for line in lines if line.calls is None]
-    return Line(
+def _add_up(stages: Sequence[StageEstimate]) -> StageEstimate:
+    """The total of the teacher's calls, tokens and dollars, and of all hours; a sum with an unknown part is unknown."""
+    teaching = [stage for stage in stages if stage.calls is not None]
+    machines = [stage for stage in stages if stage.calls is None]
+    return StageEstimate(
         "total",
-        calls=sum(line.calls or 0 for line in teaching),
-        input_tokens=sum(line.input_tokens or 0 for line in teaching),
-        output_tokens=sum(line.output_tokens or 0 for line in teaching),
-        usd=_sum([line.usd for line in teaching]),
-        gpu_hours=_sum([line.gpu_hours for line in machines]),
+        calls=sum(stage.calls or 0 for stage in teaching),
+        input_tokens=sum(stage.input_tokens or 0 for stage in teaching),
+        output_tokens=sum(stage.output_tokens or 0 for stage in teaching),
+        usd=_sum([stage.usd for stage in teaching]),
+        gpu_hours=_sum([stage.gpu_hours for stage in machines]),
     )
 
 
@@ -99,17 +114,13 @@ def _sum(values: Sequence[float | None]) -> float | None:
     return sum(known) if len(known) == len(values) else None
 
 
-def _write_line(line: Line) -> list[str]:
+def _format_cells(stage: StageEstimate) -> list[str]:
     return [
-        line.stage,
-        number(line.records),
-        number(line.calls),
-        number(line.input_tokens),
-        number(line.output_tokens),
-        write_dollars(line.usd) if line.calls is not None else "–",
-        number(line.gpu_hours, 2),
+        stage.stage,
+        number(stage.records),
+        number(stage.calls),
+        number(stage.input_tokens),
+        number(stage.output_tokens),
+        write_dollars(stage.usd) if stage.calls is not None else "–",
+        number(stage.gpu_hours, 2),
     ]
-
-
-# FOLDED DOC of estimation.lines:
-# One line of an estimate, and how requests add up to one.

@@ -1,10 +1,10 @@
-"""What decompose and prune would ask a teacher: the same traces, parts and prompts as theirs, and no reply.
+"""Decompose and prune: the requests that they would send to the teacher, made with the same code, and none is sent.
 
-Steps that are not made yet stand as the offline teacher would cut them. What is written already, and what has a stored
-reply, costs nothing.
+Steps that do not exist yet are expected to be those of the offline teacher. Records that are done and requests with a
+stored reply cost nothing.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from typing import TypeVar
@@ -13,9 +13,9 @@ from drp.chat.batch.journal import read_batches
 from drp.chat.factory import find_address
 from drp.chat.prices import find_price
 from drp.chat.store import StoredReply, hash_request
-from drp.chat.wire import Message, Reply
+from drp.chat.wire import Message
 from drp.config.sections import Config
-from drp.estimate.table import Bill, Line, allow_for_reasks
+from drp.estimate.table import RequestTotals, StageEstimate, expect_reasks
 from drp.records import Decomposition, Trace, Usage
 from drp.runs.jsonl import read_records
 from drp.runs.progress import write_dollars
@@ -27,32 +27,97 @@ from drp.teachers.rules.segmentation import segment
 
 TraceT = TypeVar("TraceT", bound=Trace)
 
-_COMPLAINT_TOKENS = 80
+_COMPLAINT_TOKENS = 80  # expected length of what a re-ask says about the rejected reply
 
 
-class Nobody:
-    """The chat client of a teacher that only plans."""
-
-    def __init__(self, model: str) -> None:
-        self.model = model
-
-    async def complete(self, messages: Sequence[Message]) -> Reply:
-        raise NotImplementedError("an estimate asks nobody")
-
-    async def close(self) -> None:
-        """Nothing is held."""
-
-
-class Stored:
-    """The replies of a run directory, without a lock: an estimate may be asked for while a run goes on.
-
-    spent_usd: what they cost, as far as their price was known.
-    """
+class TeachingEstimate:
+    """The requests of decompose and prune, added up trace by trace."""
 
     def __init__(self, config: Config) -> None:
-        self._settings = config.teacher
-        self._keys: set[str] = set()
+        settings, self._method = config.teacher, config.decompose.method
+        self._config = config
+        self._asks_model = settings.provider != "rules"
+        self._stored = _StoredReplies(config)
+        self._price = find_price(settings)
+        self._teacher = LLMTeacher(None, settings, self._method, Prompts.load(settings.prompts_dir))
+        self.decompose, self.prune = RequestTotals(self._price), RequestTotals(self._price)
+
+    def add_trace(self, trace: Trace, times: int = 1) -> None:
+        """Add a trace that is still to be decomposed and then pruned, or `times` traces like it."""
+        self._add(self.decompose, trace, self._teacher.foresee_decompose, times)
+        steps = segment(trace.thinking, self._method) if self._asks_model else []
+        self.add_decomposition(Decomposition(**dict(trace), steps=steps, teacher="rules", usage=Usage()), times)
+
+    def add_decomposition(self, decomposition: Decomposition, times: int = 1) -> None:
+        """Add steps that are still to be pruned."""
+        self._add(self.prune, decomposition, self._teacher.foresee_prune, times)
+
+    def _add(self, totals: RequestTotals, record: TraceT, plan: Callable[[TraceT], list[Ask]], times: int) -> None:
+        totals.records += times
+        for ask in plan(record) if self._asks_model else []:
+            if self._stored.has(ask):
+                totals.stored += times
+            else:
+                totals.add(ask, times)
+
+    def list_stages(self) -> list[StageEstimate]:
+        """Decompose, prune, and the expected re-asks of both."""
+        share = self._config.estimate.reask_share
+        reasks = expect_reasks([self.decompose, self.prune], share, _COMPLAINT_TOKENS)
+        return [
+            self.decompose.to_estimate("decompose", _describe_stored(self.decompose)),
+            self.prune.to_estimate("prune", _describe_stored(self.prune)),
+            replace(reasks.to_estimate(f"re-asks, {share:.0%}"), records=None),
+        ]
+
+    def list_assumptions(self) -> list[str]:
+        """What the figures are based on."""
+        settings = self._config.teacher
+        if not self._asks_model:
+            return ["the teacher `rules` sends no requests and costs nothing"]
+        return [
+            "tokens as GPT-4o counts them, within some 4%; other models' tokenizers differ",
+            f"replies of the mean length for the format `{settings.format}`, answer segments left unchanged",
+            "steps that do not exist yet are those that the offline teacher would make",
+            f"re-asks: {self._config.estimate.reask_share:.0%} of all calls (estimate.reask_share)",
+            self._describe_price(),
+            *self._describe_cap(),
+            *self._describe_batches(),
+        ]
+
+    def _describe_price(self) -> str:
+        model = self._config.teacher.model
+        if self._price is None:
+            return f"the price of `{model}` is unknown; set teacher.prices (input, output)"
+        n_input, n_output = (1000 * self._price(*tokens) for tokens in ((1000, 0), (0, 1000)))
+        price = f"{model}: ${n_input:g} a million input tokens, ${n_output:g} a million output tokens"
+        return f"{price}, in batches" if self._config.teacher.mode == "batch" else price
+
+    def _describe_cap(self) -> list[str]:
+        cap = self._config.teacher.max_cost_usd
+        if cap is None:
+            return []
+        if self._price is None:
+            return [f"teacher.max_cost_usd is ${cap:g}, which a run refuses as long as the price is unknown"]
+        left = cap - self._stored.spent_usd
+        usd = sum(stage.usd or 0.0 for stage in self.list_stages())
+        verdict = "the estimate fits" if usd <= left else "the run would stop before its end"
+        spent = write_dollars(self._stored.spent_usd)
+        return [f"teacher.max_cost_usd is ${cap:g}, of which {spent} is spent: {verdict}"]
+
+    def _describe_batches(self) -> list[str]:
+        batches = read_batches(RunDir(self._config.run_dir).batches)
+        n = sum(batch.n_requests for batch in batches if batch.is_under_way)
+        return [f"{n:,} of the calls are already in batches under way (drp batches)"] if n else []
+
+
+class _StoredReplies:
+    """The replies stored in a run directory. No lock is taken, so an estimate can be made while a stage runs."""
+
+    def __init__(self, config: Config) -> None:
+        self._settings, self._keys = config.teacher, set[str]()
         self.spent_usd = 0.0
+        """What the replies cost, without those whose price was unknown."""
         for reply in read_records(RunDir(config.run_dir).replies, StoredReply, "raise"):
             self.spent_usd += reply.usage.cost_usd or 0.0
             if reply.finish_reason != "empty":
@@ -68,84 +133,5 @@ class Stored:
         return find_address(self._settings)
 
 
-class Teaching:
-    """The two stages' requests, trace by trace."""
-
-    def __init__(self, config: Config) -> None:
-        settings, self._method = config.teacher, config.decompose.method
-        self._config, self.stored, self._asks = config, Stored(config), settings.provider != "rules"
-        self.price = find_price(settings)
-        self.decompose, self.prune = Bill(self.price), Bill(self.price)
-        self._teacher = LLMTeacher(
-            Nobody(settings.model or ""), settings, self._method, Prompts.load(settings.prompts_dir)
-        )
-
-    def add_trace(self, trace: Trace, times: int = 1) -> None:
-        """A trace, or so many like it, that is still to be decomposed and then pruned."""
-        self._add(self.decompose, trace, self._teacher.foresee_decompose, times)
-        steps = segment(trace.thinking, self._method) if self._asks else []
-        self.add_decomposition(Decomposition(**dict(trace), steps=steps, teacher="rules", usage=Usage()), times)
-
-    def add_decomposition(self, decomposition: Decomposition, times: int = 1) -> None:
-        """Steps that are still to be pruned."""
-        self._add(self.prune, decomposition, self._teacher.foresee_prune, times)
-
-    def _add(self, bill: Bill, record: TraceT, plan: Callable[[TraceT], list[Ask]], times: int) -> None:
-        bill.records += times
-        for ask in plan(record) if self._asks else []:
-            if self.stored.has(ask):
-                bill.stored += times
-            else:
-                bill.add(ask, times)
-
-    def write(self) -> list[Line]:
-        share, bills = self._config.estimate.reask_share, [self.decompose, self.prune]
-        reasks = allow_for_reasks(bills, share, _COMPLAINT_TOKENS).write(f"re-asks, {share:.0%}")
-        return [
-            self.decompose.write("decompose", _tell_stored(self.decompose)),
-            self.prune.write("prune", _tell_stored(self.prune)),
-            replace(reasks, records=None),
-        ]
-
-    def explain(self) -> list[str]:
-        """What the figures rest on."""
-        settings = self._config.teacher
-        if not self._asks:
-            return ["the teacher `rules` asks nobody and costs nothing"]
-        return [
-            "tokens as GPT-4o counts them, within some 4%; other models' tokenizers differ",
-            f"replies as long as the format `{settings.format}` makes them on average, answer segments left unchanged",
-            "steps that are not made yet as the offline teacher would cut them",
-            f"re-asks: {self._config.estimate.reask_share:.0%} of all calls (estimate.reask_share)",
-            self._tell_price(),
-            *self._tell_cap(),
-            *self._tell_batches(),
-        ]
-
-    def _tell_price(self) -> str:
-        model = self._config.teacher.model
-        if self.price is None:
-            return f"the price of `{model}` is unknown; set teacher.prices (input, output)"
-        n_input, n_output = (1000 * self.price(*tokens) for tokens in ((1000, 0), (0, 1000)))
-        price = f"{model}: ${n_input:g} a million input tokens, ${n_output:g} a million output tokens"
-        return f"{price}, in batches" if self._config.teacher.mode == "batch" else price
-
-    def _tell_cap(self) -> list[str]:
-        cap = self._config.teacher.max_cost_usd
-        if cap is None:
-            return []
-        if self.price is None:
-            return [f"teacher.max_cost_usd is ${cap:g}, which a run refuses as long as the price is unknown"]
-        left, usd = cap - self.stored.spent_usd, sum(line.usd or 0.0 for line in self.write())
-        verdict = "the estimate fits" if usd <= left else "the run would stop before its end"
-        spent = write_dollars(self.stored.spent_usd)
-        return [f"teacher.max_cost_usd is ${cap:g}, of which {spent} is spent: {verdict}"]
-
-    def _tell_batches(self) -> list[str]:
-        batches = read_batches(RunDir(self._config.run_dir).batches)
-        n = sum(batch.n_requests for batch in batches if batch.is_under_way)
-        return [f"{n:,} of the calls are on their way in batches already (drp batches)"] if n else []
-
-
-def _tell_stored(bill: Bill) -> list[str]:
-    return [f"{bill.stored:,} more calls find a stored reply and cost nothing"] if bill.stored else []
+def _describe_stored(totals: RequestTotals) -> list[str]:
+    return [f"{totals.stored:,} more calls find a stored reply and cost nothing"] if totals.stored else []

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from drp.config.loading import load_config
-from drp.estimate.machines import SIZES
-from drp.estimate.table import Line
+from drp.estimate.machines import PAPER_TOKENS
+from drp.estimate.table import StageEstimate
 from drp.problems import BENCHMARKS
 from drp.runs.manifest import load_manifest
 from drp.stages import estimate
@@ -42,7 +42,7 @@ def config(tmp_path: Path, write_lines: Callable[..., Path]) -> Path:
     return path
 
 
-def foresee(config: Path, *overrides: str) -> dict[str, Line]:
+def estimate_stages(config: Path, *overrides: str) -> dict[str, StageEstimate]:
     return {line.stage.split(",")[0]: line for line in estimate.run(load_config(config, overrides))}
 
 
@@ -66,12 +66,12 @@ def calls_paid(config: Path, name: str) -> int:
 def test_calls_and_input_are_what_a_run_then_sends(drp: Drp, config: Path, format: str, limit: int) -> None:
     with LoopbackServer(competent.answer) as server:
         overrides = at(server, f"teacher.format={format}", f"teacher.max_output_tokens={limit}")
-        before = foresee(config, *overrides)["decompose"]
+        before = estimate_stages(config, *overrides)["decompose"]
         assert drp("decompose", config, *flags(overrides)).status == 0
         sent = [request.question.messages[0][1] for request in server.requests]
         assert (before.records, before.calls) == (6, len(sent))
         assert before.input_tokens == sum(map(foresee_tokens, sent))
-        pruning = foresee(config, *overrides)["prune"]
+        pruning = estimate_stages(config, *overrides)["prune"]
         assert drp("prune", config, *flags(overrides)).status == 0
         sent = [request.question.messages[0][1] for request in server.requests[len(sent) :]]
     assert pruning.calls == len(sent) == calls_paid(config, "pruned.jsonl")
@@ -90,7 +90,7 @@ def test_output_is_about_what_a_run_then_reads(drp: Drp, config: Path, format: s
 
     with LoopbackServer(answer) as server:
         overrides = at(server, f"teacher.format={format}")
-        before = foresee(config, *overrides)["decompose"]
+        before = estimate_stages(config, *overrides)["decompose"]
         assert drp("decompose", config, *flags(overrides)).status == 0
     assert before.output_tokens == pytest.approx(sum(map(foresee_tokens, replies)), rel=error)
 
@@ -100,15 +100,15 @@ def test_what_is_done_or_stored_costs_nothing_again(drp: Drp, config: Path, caps
     with LoopbackServer(competent.answer) as server:
         overrides = at(server, "teacher.format=spans")
         assert drp("decompose", config, *flags(overrides), "--limit", 4).status == 0
-        assert foresee(config, *overrides)["decompose"].calls == 2
+        assert estimate_stages(config, *overrides)["decompose"].calls == 2
         for path in (run / "steps.jsonl", run / "steps.jsonl.manifest.json"):
             path.unlink()
-        again = foresee(config, *overrides)["decompose"]
+        again = estimate_stages(config, *overrides)["decompose"]
         assert (again.records, again.calls) == (6, 2)
         assert "4 more calls find a stored reply" in capsys.readouterr().out
         assert drp("decompose", config, *flags(overrides)).status == 0
         assert drp("prune", config, *flags(overrides)).status == 0
-        done = foresee(config, *overrides)
+        done = estimate_stages(config, *overrides)
     assert (done["decompose"].calls, done["prune"].calls, done["re-asks"].usd) == (0, 0, 0)
     assert (done["decompose"].records, done["prune"].records, done["re-asks"].records) == (0, 0, None)
 
@@ -121,7 +121,7 @@ def test_what_a_kill_left_of_a_line_is_no_obstacle(drp: Drp, config: Path) -> No
         for name in ("steps.jsonl", "replies.jsonl"):
             with (run / name).open("a") as file:
                 file.write('{"id": "p-5#0", "que')
-        assert foresee(config, *overrides)["decompose"].calls == 2
+        assert estimate_stages(config, *overrides)["decompose"].calls == 2
 
 
 def test_lines_that_are_no_records_end_in_no_traceback(drp: Drp, config: Path) -> None:
@@ -156,7 +156,7 @@ def test_an_estimate_leaves_nothing_behind_and_needs_no_key(
 
 def test_an_unknown_price_is_said_and_never_free(drp: Drp, config: Path) -> None:
     overrides = ["teacher.prices=null", "teacher.model=nobody-knows"]
-    assert foresee(config, *overrides)["decompose"].usd is None
+    assert estimate_stages(config, *overrides)["decompose"].usd is None
     ended = drp("estimate", config, *flags(overrides))
     assert "the price of `nobody-knows` is unknown; set teacher.prices" in ended.out
     assert "$" not in ended.out
@@ -166,12 +166,12 @@ def test_an_unknown_price_is_said_and_never_free(drp: Drp, config: Path) -> None
 
 
 def test_the_offline_teacher_is_free(config: Path) -> None:
-    lines = foresee(config, "teacher.provider=rules")
+    lines = estimate_stages(config, "teacher.provider=rules")
     assert [(lines[name].calls, lines[name].usd) for name in ("decompose", "prune", "re-asks")] == [(0, 0)] * 3
 
 
 def test_reasks_are_allowed_for(config: Path) -> None:
-    none, some = (foresee(config, f"estimate.reask_share={share}")["re-asks"] for share in (0, 0.5))
+    none, some = (estimate_stages(config, f"estimate.reask_share={share}")["re-asks"] for share in (0, 0.5))
     assert (none.calls, none.usd) == (0, 0)
     assert some.calls == 6
     assert (some.usd or 0) > 0
@@ -187,7 +187,7 @@ def test_without_traces_it_goes_by_the_problems_and_says_so(drp: Drp, config: Pa
     assert drp("estimate", config).status == 2
     tiny = f"{{name: tiny, path: {REPOSITORY}/data/tiny/test.jsonl, limit: 30}}"
     overrides = [f"generate.problems=[{{name: gsm8k}}, {tiny}]", "generate.sampling.n=2"]
-    lines = foresee(config, *overrides)
+    lines = estimate_stages(config, *overrides)
     assert lines["generate"].records == lines["decompose"].calls == 2 * (1319 + 30)
     assert lines["generate"].output_tokens == 2 * (1319 * 917 + 30 * 2486)
     ended = drp("estimate", config, *flags(overrides), "--limit", 10)
@@ -198,34 +198,34 @@ def test_without_traces_it_goes_by_the_problems_and_says_so(drp: Drp, config: Pa
 
 def test_gpu_hours_follow_from_tokens_a_second_or_are_not_given(config: Path) -> None:
     overrides = ["eval.benchmarks=[{name: gsm8k}]", "estimate.tokens_per_response=1000", "report.gpus=4"]
-    unknown = foresee(config, *overrides)["eval"]
+    unknown = estimate_stages(config, *overrides)["eval"]
     assert unknown.gpu_hours is None
     assert any("estimate.sampling_tokens_per_second" in note for note in unknown.notes)
-    known = foresee(config, *overrides, "estimate.sampling_tokens_per_second=5000")["eval"]
+    known = estimate_stages(config, *overrides, "estimate.sampling_tokens_per_second=5000")["eval"]
     assert known.gpu_hours == pytest.approx(2 * 1319 * 1000 / 5000 / 3600 * 4)
 
 
 def test_tokens_a_second_are_taken_from_this_runs_own_work(config: Path, write_lines: Callable[..., Path]) -> None:
     write_lines("run/train/summary.json", '{"tokens_per_s": 1800.0}')
-    line = foresee(config)["train"]
+    line = estimate_stages(config)["train"]
     assert line.input_tokens
     assert line.gpu_hours == pytest.approx(line.input_tokens / 1800 / 3600)
 
 
-def test_every_known_benchmark_has_a_size() -> None:
-    assert set(SIZES) == set(BENCHMARKS)
+def test_every_known_benchmark_has_a_length() -> None:
+    assert set(PAPER_TOKENS) == set(BENCHMARKS)
 
 
 def test_a_sample_of_the_traces_tells_what_all_of_them_will_cost(
     config: Path, write_lines: Callable[..., Path]
 ) -> None:
     tiny = f"generate.problems=[{{name: tiny, path: {REPOSITORY}/data/tiny/test.jsonl, limit: 70}}]"
-    lines = foresee(config, tiny)
+    lines = estimate_stages(config, tiny)
     assert lines["generate"].records == 70 - 7
     assert lines["decompose"].records == lines["decompose"].calls == 6 + 63 * 6 // 7
 
 
 def test_batches_cost_half(config: Path) -> None:
-    usual, batch = (foresee(config, f"teacher.mode={mode}")["decompose"].usd for mode in ("direct", "batch"))
+    usual, batch = (estimate_stages(config, f"teacher.mode={mode}")["decompose"].usd for mode in ("direct", "batch"))
     assert usual
     assert batch == pytest.approx(usual / 2)

@@ -48,7 +48,7 @@ class TooLong(Exception):
 class Dialogue:
     """All that is asked about one record. usage: the sum over all its calls so far. n_cut: replies cut off so far."""
 
-    def __init__(self, client: ChatClient, prompts: Prompts, max_reasks: int) -> None:
+    def __init__(self, client: ChatClient | None, prompts: Prompts, max_reasks: int) -> None:
         self.usage = Usage(cost_usd=0.0)
         self.n_cut = 0
         self._client = client
@@ -63,6 +63,7 @@ class Dialogue:
         """
         messages = [Message("user", prompt)]
         for attempt in range(1, self._max_reasks + 2):
+            assert self._client, "a teacher without a client only plans its requests"
             reply = await self._client.complete(messages)
             self.usage += reply.usage
             self.n_cut += reply.finish_reason == "length"

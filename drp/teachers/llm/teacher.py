@@ -44,13 +44,14 @@ def prompt_names(task: Task, settings: TeacherSettings, method: Method) -> list[
 class LLMTeacher:
     """A Teacher that asks a chat model.
 
+    client: None for an estimate, which plans requests and sends none.
     same_answer: grades an answer segment against the expected answer; None leaves that check out.
     count: tokens of a text, for the check that a response became shorter; characters unless given.
     """
 
     def __init__(
         self,
-        client: ChatClient,
+        client: ChatClient | None,
         settings: TeacherSettings,
         method: Method,
         prompts: Prompts,
@@ -58,7 +59,7 @@ class LLMTeacher:
         same_answer: SameAnswer | None = None,
         count: Callable[[str], int] = len,
     ) -> None:
-        self.name = client.model
+        self.name = client.model if client else settings.model or ""
         self._client = client
         self._settings = settings
         self._method = method
@@ -96,7 +97,8 @@ class LLMTeacher:
 
     async def close(self) -> None:
         """See Teacher."""
-        await self._client.close()
+        if self._client:
+            await self._client.close()
 
     def _open_reviser(self, decomposition: Decomposition) -> Reviser:
         return Reviser(

@@ -1,29 +1,29 @@
 """The error tree. A message names the place (`path:line`, record id, config key), expected against got, and the fix.
 
-DrpError                 what a user of the command line may meet; the CLI prints it without a traceback
-  UserError              the user's mistake; exit status 2
+DrpError                 base class; the command line prints the message without a traceback
+  UserError              something the user can correct; exit status 2
     ConfigError          the YAML or a --set
     InputError           a missing, stale or unreadable file
     MissingExtra         a package that is not installed
-  TooManyFailures        a stage finished, with more failures than allowed; exit status 1
-  RecordError            one record could not be worked on; counted, never fatal
+  TooManyFailures        a stage finished with more failures than allowed; exit status 1
+  RecordError            one record could not be processed; counted, does not end the stage
 """
 
 
 class DrpError(Exception):
-    """Anything `drp` raises on purpose."""
+    """Base class of all exceptions that `drp` raises on purpose."""
 
     exit_status = 1
 
 
 class UserError(DrpError):
-    """Something that the user can put right; nothing was lost."""
+    """Something that the user can correct. Finished work is kept."""
 
     exit_status = 2
 
 
 class ConfigError(UserError):
-    """The configuration is wrong: the message names the key and the nearest right one."""
+    """The configuration is wrong; the message names the key and, for an unknown one, the nearest known key."""
 
 
 class InputError(UserError):
@@ -31,15 +31,14 @@ class InputError(UserError):
 
 
 class MissingExtra(UserError):
-    """An optional package is missing: the message is the pip command that brings it."""
+    """An optional package is not installed; the message has the pip command that installs it."""
 
 
 class RecordError(DrpError):
-    """One record failed. It goes to the failures file with its id and is tried again on the next run.
+    """One record failed. It is written to the failures file and retried by the next run.
 
-    attempts: how many times the work was tried.
-    raw: the last raw reply of a model, when there was one.
-    reason: two or three words, the same for every record that fails so, for the summary that ends a stage.
+    attempts: how often it was tried. raw: the model's last raw reply, if there was one.
+    reason: the cause in two or three words, for counting.
     """
 
     def __init__(self, message: str, *, attempts: int = 1, raw: str | None = None, reason: str | None = None) -> None:
@@ -50,7 +49,7 @@ class RecordError(DrpError):
 
 
 class TooManyFailures(DrpError):
-    """The stage finished, but more records failed than the configuration's `max_failures` allows."""
+    """The stage finished, but more records failed than `max_failures` allows."""
 
 
 def first_line(error: BaseException) -> str:

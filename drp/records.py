@@ -1,14 +1,14 @@
-"""Every JSONL record, each carrying all that the next stage needs.
+"""The records of all JSONL artifacts. Each carries everything that the next stage needs.
 
     problems.jsonl   Problem        {"id": "gsm8k-train-0", "question": "Natalia sold ...", "answer": "72", ...}
-    traces.jsonl     Trace          a Problem's question and answer, with the student's response taken apart
+    traces.jsonl     Trace          a Problem's question and answer, with the student's response split and graded
     steps.jsonl      Decomposition  a Trace with its steps
     pruned.jsonl     Pruning        a Decomposition with its edits and the shorter response
     eval/*.jsonl     Sample         one graded response of an evaluated model
     judge/*.jsonl    Judgement      a judge's verdicts on two decompositions of one trace
     *.failed.jsonl   Failure        what went wrong with one record
 
-Fields that are not known here are kept and passed on.
+Fields that a model does not declare are kept and passed on.
 """
 
 import re
@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Record(BaseModel):
-    """One line of an artifact. `id` is unique in its file; resuming goes by it."""
+    """One line of an artifact. `id` is unique in its file; stages resume by it."""
 
     model_config = ConfigDict(extra="allow", frozen=True, use_attribute_docstrings=True)
 
@@ -31,9 +31,9 @@ class Problem(Record):
 
     question: str = Field(min_length=1)
     answer: str = Field(min_length=1)
-    """Gold answer alone, such as "72" or "\\frac{1}{2}"; not the worked solution."""
+    """The gold answer alone, such as "72" or "\\frac{1}{2}"; not the worked solution."""
     source: str
-    """The data set it came from."""
+    """Name of the data set."""
 
 
 class Trace(Record):
@@ -43,25 +43,25 @@ class Trace(Record):
     question: str = Field(min_length=1)
     answer: str = Field(min_length=1)
     response: str
-    """Raw text after the generation prompt, as the engine gave it, without the end-of-sequence token."""
+    """Raw text after the generation prompt, as the engine returned it, without the end-of-sequence token."""
     thinking: str
-    """The text before `</think>`; the whole response where the tag never came."""
+    """The text before `</think>`; the whole response if it has no such tag."""
     summary: str
-    """The text after `</think>`; empty where the tag never came."""
+    """The text after `</think>`; empty if there is no such tag."""
     predicted: str | None
-    """The final answer found in the summary; None where there is none."""
+    """The final answer found in the summary; None if there is none."""
     correct: bool | None
-    """None: could not be graded."""
+    """Whether `predicted` equals `answer`; None if it could not be graded."""
     finish_reason: str | None
-    """"stop", "length", or None where unknown."""
+    """"stop", "length", or None if unknown."""
     n_tokens: int | None
-    """Tokens of the response as the engine counted them; None where no tokenizer was at hand."""
+    """Tokens of the response as the engine counted them; None for imported traces without a tokenizer."""
     model: str
     source: str | None = None
 
 
 class Usage(BaseModel):
-    """What a teacher used for one record, re-asks included."""
+    """What a teacher used for one record, retries of unusable replies included."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -69,7 +69,7 @@ class Usage(BaseModel):
     input_tokens: int = 0
     output_tokens: int = 0
     cost_usd: float | None = None
-    """None where the model's price is unknown; 0 for an offline teacher."""
+    """None if the model's price is unknown; 0 for an offline teacher."""
 
     def __add__(self, other: "Usage") -> "Usage":
         costs = (self.cost_usd, other.cost_usd)
@@ -82,7 +82,7 @@ class Usage(BaseModel):
 
 
 class Step(BaseModel):
-    """A contiguous piece of the thinking that exercises one skill (paper, section 3.1).
+    """A contiguous part of the thinking that uses one skill (paper, section 3.1).
 
     The steps of a trace tile its thinking: the first starts at 0, each starts where the one before ends, the last ends
     at len(thinking), and text == thinking[start:end].
@@ -92,8 +92,9 @@ class Step(BaseModel):
 
     text: str
     skill: str | None
-    """None for the methods that name no skills (`default`, `sentence`)."""
+    """None for the methods that assign no skills (`default`, `sentence`)."""
     start: int
+    """Character offset into the thinking."""
     end: int
 
 
@@ -116,7 +117,7 @@ class Action(StrEnum):
 
 
 class Edit(BaseModel):
-    """One action on one step, or on several neighbouring ones for a merge. Every step is in exactly one edit."""
+    """One action on one step, or a merge of several consecutive ones. Every step is in exactly one edit."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -124,7 +125,7 @@ class Edit(BaseModel):
     sources: list[int] = Field(min_length=1)
     """Indexes into `steps`, ascending."""
     text: str
-    """What stands there afterwards; empty for a delete."""
+    """The text that replaces them; empty for a delete."""
 
 
 class Pruning(Decomposition):
@@ -134,12 +135,13 @@ class Pruning(Decomposition):
     pruned_thinking: str
     pruned_summary: str
     pruned_response: str
-    """pruned_thinking + closing tag + pruned_summary, in the form in which the student itself writes."""
+    """pruned_thinking + closing tag + pruned_summary, formatted as the student's own responses are."""
     n_tokens_pruned: int | None
+    """Tokens of `pruned_response`, the end-of-sequence token included."""
 
 
 class Sample(Record):
-    """One graded response of an evaluated model. `id` is `{problem id}#{sample}`."""
+    """One graded response of an evaluated model. `id` is `{problem id}#{sample}`. Fields are as in Trace."""
 
     question: str
     answer: str
@@ -148,32 +150,33 @@ class Sample(Record):
     correct: bool | None
     n_tokens: int
     n_thinking_tokens: int
-    """Tokens before the closing tag; all of them where it never came."""
+    """Tokens before the closing tag; all of them if there is no such tag."""
     finish_reason: str | None
 
 
 class Verdict(BaseModel):
-    """What a judge said of two decompositions that it was shown in one order."""
+    """A judge's verdict on two decompositions that it was shown in one order."""
 
     model_config = ConfigDict(frozen=True)
 
     first: Literal["a", "b"]
-    """The one that stood first."""
+    """The one shown first."""
     winner: Literal["a", "b", "tie"]
     reason: str | None
-    """The judge's own words, shortened; None where it gave none."""
+    """The judge's own words, shortened; None if it gave none."""
 
 
 class Judgement(Record):
     """Which of two decompositions of one trace a judge prefers (paper, Appendix D). `id` is the trace's."""
 
     winner: Literal["a", "b", "tie"]
-    """`a` or `b` where it wins in both orders, else `tie`."""
+    """`a` or `b` if it wins in both orders, else `tie`."""
     verdicts: list[Verdict]
-    """One an order: a first, then b first."""
+    """One per order: a first, then b first."""
     judge: str
+    """The model's name."""
     teacher_a: str
-    """Who made the decomposition."""
+    """Which teacher made the decomposition."""
     teacher_b: str
     n_steps_a: int
     n_steps_b: int
@@ -181,24 +184,24 @@ class Judgement(Record):
 
 
 class Failure(Record):
-    """A record that could not be worked on. The next run tries it again."""
+    """A record that could not be processed. The next run retries it."""
 
     error: str
-    """The error's type."""
+    """The type of the exception."""
     reason: str | None = None
-    """Two or three words, such as `answer changed`, the same for every record that fails so; None: its type says it."""
+    """The cause in two or three words, such as `answer changed`, for counting; None: use the type."""
     message: str
     attempts: int
     raw: str | None = None
-    """The last raw reply of a model, when there was one."""
+    """The model's last raw reply, if there was one."""
 
     @property
     def kind(self) -> str:
-        """What failures are counted by: the reason, else the error's type in words, such as `duplicate id`."""
+        """What failures are counted by: the reason, else the type in words, such as `duplicate id`."""
         return self.reason or re.sub(r"(?<=[a-z])(?=[A-Z])", " ", self.error).lower()
 
 
 class Omission(Record):
-    """A record that a stage worked on and leaves out on purpose; counted with its reason, never written."""
+    """A record that a stage leaves out on purpose; counted by its reason, not written."""
 
     reason: str

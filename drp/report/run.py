@@ -16,7 +16,7 @@ from drp.report.training import TrainingCurves, read_training
 from drp.report.viewer import ViewerData
 from drp.runs.jsonl import read_records
 from drp.runs.manifest import Manifest, load_manifest
-from drp.runs.rundir import RunDir
+from drp.runs.rundir import RunDir, failures_path
 
 MANIFEST_SUFFIX = ".manifest.json"
 
@@ -87,7 +87,7 @@ def read_run(
 def read_failures(rundir: RunDir) -> Iterator[tuple[str, Failure]]:
     """(stage, failure) for each trace that could not be made, decomposed or pruned; unreadable lines are skipped."""
     for stage, target in (("generate", rundir.traces), ("decompose", rundir.steps), ("prune", rundir.pruned)):
-        failures = read_records(target.with_name(f"{target.stem}.failed.jsonl"), Failure, "skip")
+        failures = read_records(failures_path(target), Failure, "skip")
         yield from ((stage, failure) for failure in failures)
 
 

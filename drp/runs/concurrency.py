@@ -1,4 +1,4 @@
-"""Many asynchronous tasks behind a plain iterator, with a bound on how many are in flight."""
+"""Run asynchronous tasks behind a plain iterator, at most so many at a time."""
 
 import asyncio
 from collections import deque
@@ -19,10 +19,11 @@ def map_concurrently(
     concurrency: int,
     close: Callable[[], Awaitable[None]],
 ) -> Iterator[OutT | Failure]:
-    """Yield `await do(record)` as each finishes; a record that fails becomes a Failure.
+    """Yield the result of `do(record)` for each record, as it finishes; an exception becomes a Failure.
 
-    A UserError (bad key, cost cap) is no record's fault: what is in flight is let finish and yielded, nothing new is
-    started, and then it is raised. `close` runs last, in the same event loop.
+    concurrency: how many records are in flight at most. A record is taken from `records` only when one can start.
+    close: awaited at the end, in the same event loop, however the iteration ends.
+    Raises UserError (a wrong key, the cost cap) after the records in flight have finished; no new ones are started.
     """
     finished: deque[asyncio.Task[OutT | Failure]] = deque()
     running: set[asyncio.Task[OutT | Failure]] = set()
@@ -31,7 +32,7 @@ def map_concurrently(
         loop = runner.get_loop()
         wake = asyncio.Event()
 
-        def settle(task: asyncio.Task[OutT | Failure]) -> None:
+        def collect(task: asyncio.Task[OutT | Failure]) -> None:
             running.discard(task)
             finished.append(task)
             wake.set()
@@ -41,7 +42,7 @@ def map_concurrently(
                 while stop is None and len(running) < concurrency and (record := next(records, None)) is not None:
                     task = loop.create_task(_attempt(do, record))
                     running.add(task)
-                    task.add_done_callback(settle)
+                    task.add_done_callback(collect)
                 if not running and not finished:
                     break
                 runner.run(_wait(wake))
@@ -53,12 +54,11 @@ def map_concurrently(
             if stop is not None:
                 raise stop
         finally:
-            runner.run(_abandon(running, close))
+            runner.run(_cancel(running, close))
 
 
 async def call(do: Callable[[], T], *, slow: bool) -> T:
-    """`do()`: where it is slow in a thread, so that the calls in flight go on meanwhile; else at once, which is half
-    the work."""
+    """Run `do` in a thread if `slow`, so that the event loop is not blocked; else inline, which has less overhead."""
     return await asyncio.to_thread(do) if slow else do()
 
 
@@ -76,7 +76,7 @@ async def _attempt(do: Callable[[InT], Awaitable[OutT]], record: InT) -> OutT | 
             attempts=error.attempts,
             raw=error.raw,
         )
-    except Exception as error:  # a bug met on one record must not cost the others
+    except Exception as error:  # a bug that one record triggers must not end the stage
         return Failure(id=record.id, error=type(error).__name__, message=str(error), attempts=1)
 
 
@@ -85,7 +85,7 @@ async def _wait(wake: asyncio.Event) -> None:
     wake.clear()
 
 
-async def _abandon(running: set[asyncio.Task[OutT | Failure]], close: Callable[[], Awaitable[None]]) -> None:
+async def _cancel(running: set[asyncio.Task[OutT | Failure]], close: Callable[[], Awaitable[None]]) -> None:
     for task in list(running):
         task.cancel()
     await asyncio.gather(*running, return_exceptions=True)

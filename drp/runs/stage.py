@@ -24,8 +24,9 @@ from pydantic import ConfigDict
 from drp.errors import InputError, TooManyFailures
 from drp.records import Failure, Omission, Record, Usage
 from drp.runs.jsonl import Appender, explain_os_errors, lock, read_records, write_atomically
-from drp.runs.manifest import Counts, Manifest, check_input, is_empty, manifest_path, prepare_manifest, remove_artifact
+from drp.runs.manifest import Counts, Manifest, check_input, is_empty, prepare_manifest, remove_artifact
 from drp.runs.progress import Progress, report, say
+from drp.runs.rundir import failures_path, manifest_path
 
 InT = TypeVar("InT", bound=Record)
 OutT = TypeVar("OutT", bound=Record)
@@ -45,7 +46,7 @@ class Stage(Generic[InT, OutT]):
 
     inputs: the files whose content decides the output; the lines of the first are the input records.
     fingerprint: the configuration that decides the output, and the prompts' hashes.
-    read: returns every input record, in a fixed order; unreadable ones as failures.
+    read: returns every input record, in a fixed order; unreadable ones as failures, those to leave out as omissions.
     work: turns the records that are still missing into outputs, in any order; an output has the id of its input.
     skip_reason: the reason to leave a record out, or None to work on it.
     fan_out: how many records `read` makes of one line.
@@ -56,7 +57,7 @@ class Stage(Generic[InT, OutT]):
     target: Path
     inputs: Sequence[Path]
     fingerprint: dict[str, Any]
-    read: Callable[[], Iterator[InT | Failure]]
+    read: Callable[[], Iterator[InT | Omission | Failure]]
     work: Callable[[Iterator[InT]], Iterator[OutT | Omission | Failure]]
     skip_reason: Callable[[InT], str | None] = lambda _: None
     fan_out: int = 1
@@ -112,11 +113,6 @@ def waits_for(path: Path, name: str, options: RunOptions) -> bool:
     if waits:
         report(f"{name} would wait for {path}")
     return waits
-
-
-def failures_path(target: Path) -> Path:
-    """Where the failures of `target` are written."""
-    return target.with_name(f"{target.stem}.failed.jsonl")
 
 
 def check_failures(name: str, counts: Counts, target: Path, max_failures: float, reasons: Counter[str]) -> None:
@@ -276,6 +272,8 @@ def _find_missing(
             tally.seen.add(record.id)
             if record.id in tally.done:
                 tally.counts.written += 1
+            elif isinstance(record, Omission):
+                tally.counts.filtered[record.reason] += 1
             elif reason := stage.skip_reason(record):
                 tally.counts.filtered[reason] += 1
             else:

@@ -1,1 +1,1 @@
-"""The stages, one file and one `run` each, in the order in which data goes through them."""
+"""The verbs: one file each, with one `run(config, options)` that reads an artifact and writes the next."""

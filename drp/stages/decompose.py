@@ -1,6 +1,9 @@
 """Stage decompose: traces.jsonl -> steps.jsonl. A teacher splits each thinking into skill-labelled steps.
 
-Traces whose own answer is not right, or whose thinking never closed, are left out before a teacher is paid for them.
+    {"id": "gsm8k-7#0", "thinking": "First, 3 x 4 = 12. So ...", "steps": [{"text": "First, 3 x 4 = 12. ",
+     "skill": "Multiplication", "start": 0, "end": 19}, ...], "teacher": "gpt-4o", "usage": {...}, ...}
+
+Traces with a wrong answer, or whose thinking has no end, are skipped before the teacher is paid for them.
 """
 
 from collections.abc import Iterator
@@ -22,6 +25,7 @@ from drp.teachers.factory import describe_teacher, open_store, open_teacher
 
 
 def run(config: Config, options: RunOptions = RunOptions()) -> Counts:
+    """Decompose the traces that are not decomposed yet. Raises as `run_stage` does, and UserError for a missing key."""
     rundir = RunDir(config.run_dir)
     source = options.input or rundir.traces
     store = open_store(config, "decompose")
@@ -34,7 +38,7 @@ def run(config: Config, options: RunOptions = RunOptions()) -> Counts:
         name="decompose",
         target=options.output or rundir.steps,
         inputs=[source],
-        fingerprint=fingerprint(config),
+        fingerprint=build_fingerprint(config),
         read=lambda: read_records(source, Trace),
         work=work,
         skip_reason=lambda trace: find_skip_reason(trace, config.decompose.only_correct),
@@ -43,8 +47,8 @@ def run(config: Config, options: RunOptions = RunOptions()) -> Counts:
     return run_stage(stage, options, config.max_failures)
 
 
-def fingerprint(config: Config) -> dict[str, Any]:
-    """What of the configuration decides the steps."""
+def build_fingerprint(config: Config) -> dict[str, Any]:
+    """The part of the configuration that decides the steps."""
     return {"decompose": config.decompose.identity(), "teacher": describe_teacher(config, "decompose")}
 
 
@@ -60,7 +64,7 @@ def find_skip_reason(trace: Trace, only_correct: bool) -> str | None:
 
 
 async def decompose(teacher: Teacher, trace: Trace) -> Decomposition:
-    """Raises RecordError where the steps do not tile the thinking."""
+    """Ask the teacher for the steps. Raises RecordError if they do not tile the thinking."""
     segmentation = await teacher.decompose(trace)
     if problems := check_steps(trace.thinking, segmentation.steps):
         raise RecordError(f"{trace.id}: {'; '.join(problems)}", reason=problems[0].reason)

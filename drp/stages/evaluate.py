@@ -1,10 +1,14 @@
 """Stage eval: benchmarks -> eval/MODEL/BENCHMARK.jsonl and eval/MODEL/summary.json.
 
-Each model samples every benchmark; each response is graded and written as it finishes. Models come one after the
-other, so that only one is in memory.
+    {"id": "gsm8k-7#0", "question": "...", "answer": "18", "response": "First, ...</think>...", "predicted": "18",
+     "correct": true, "n_tokens": 412, "n_thinking_tokens": 350, "finish_reason": "stop"}
+
+Each model samples responses to every benchmark; each response is graded and written as it finishes. The models are
+evaluated one after the other, so that only one is in memory.
 """
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from drp.config.sections import Config, EvalModel
@@ -17,20 +21,16 @@ from drp.student.rollouts import GradedResponse, Responder, Rollout, read_rollou
 
 
 def run(config: Config, options: RunOptions = RunOptions()) -> None:
+    """Evaluate each model on each benchmark, as far as that is not done yet.
+
+    Raises as `run_stage` does, ConfigError for no or duplicate benchmarks, and InputError for a missing trained model.
+    """
     rundir = RunDir(config.run_dir)
-    check_benchmarks(config)
+    _check_benchmarks(config)
     for benchmark in config.eval.benchmarks:
         write_problems([benchmark], rundir.benchmarks / f"{benchmark.name}.jsonl", config, options)
     for name, model in list_models(config).items():
-        evaluate_model(name, model, config, options)
-
-
-def check_benchmarks(config: Config) -> None:
-    names = [benchmark.name for benchmark in config.eval.benchmarks]
-    if not names:
-        raise ConfigError("`eval.benchmarks` is empty: name at least one, such as {name: math500}")
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise ConfigError(f"`eval.benchmarks`: {', '.join(sorted(twice))} stands twice; give each a name of its own")
+        _evaluate_model(name, model, config, options)
 
 
 def list_models(config: Config) -> dict[str, EvalModel]:
@@ -41,7 +41,15 @@ def list_models(config: Config) -> dict[str, EvalModel]:
     return {"base": base, "drp": EvalModel(model=str(RunDir(config.run_dir).merged))}
 
 
-def evaluate_model(name: str, model: EvalModel, config: Config, options: RunOptions) -> None:
+def _check_benchmarks(config: Config) -> None:
+    names = [benchmark.name for benchmark in config.eval.benchmarks]
+    if not names:
+        raise ConfigError("`eval.benchmarks` is empty: name at least one, such as {name: math500}")
+    if duplicates := {name for name in names if names.count(name) > 1}:
+        raise ConfigError(f"`eval.benchmarks`: duplicate {', '.join(sorted(duplicates))}; give each a name of its own")
+
+
+def _evaluate_model(name: str, model: EvalModel, config: Config, options: RunOptions) -> None:
     rundir = RunDir(config.run_dir)
     folder = (options.output or rundir.eval) / name
     trained = Path(model.model) == rundir.merged
@@ -63,8 +71,8 @@ def evaluate_model(name: str, model: EvalModel, config: Config, options: RunOpti
                     "eval": {"sampling": config.eval.sampling.identity()},
                     "seed": config.seed,
                 },
-                read=lambda problems=problems: read_rollouts(problems, config.eval.sampling.n),  # type: ignore[misc]
-                work=lambda rollouts: evaluate(responder, rollouts),
+                read=partial(read_rollouts, problems, config.eval.sampling.n),
+                work=partial(evaluate, responder),
                 fan_out=config.eval.sampling.n,
             )
             run_stage(stage, options, config.max_failures)
@@ -79,6 +87,7 @@ def evaluate(responder: Responder, rollouts: Iterator[Rollout]) -> Iterator[Samp
 
 
 def build_sample(response: GradedResponse) -> Sample:
+    """The record of a response."""
     rollout, completion, _, grade = response
     return Sample(
         id=rollout.id,

@@ -1,9 +1,13 @@
 """Stage generate: problems -> problems.jsonl -> traces.jsonl. The student samples chains of thought.
 
+    {"id": "gsm8k-7#0", "problem_id": "gsm8k-7", "question": "...", "answer": "18", "response": "First, ...</think>...",
+     "thinking": "First, ...", "summary": "...", "predicted": "18", "correct": true, "n_tokens": 412, ...}
+
 Each response is graded and written as it finishes.
 """
 
 from collections.abc import Iterator
+from functools import partial
 
 from drp.config.sections import Config, EvalModel
 from drp.errors import ConfigError
@@ -15,10 +19,12 @@ from drp.student.rollouts import GradedResponse, Responder, Rollout, read_rollou
 
 
 def run(config: Config, options: RunOptions = RunOptions()) -> Counts:
+    """Sample the missing responses. Raises as `run_stage` does, and ConfigError if no problems are configured."""
     rundir = RunDir(config.run_dir)
     source = options.input or rundir.problems
     if options.input is None:
-        require_problems(config)
+        if not config.generate.problems:
+            raise ConfigError("`generate.problems` is empty: name at least one source, such as {name: gsm8k-train}")
         write_problems(config.generate.problems, source, config, options)
         if options.dry_run and not source.exists():
             return Counts()
@@ -32,15 +38,10 @@ def run(config: Config, options: RunOptions = RunOptions()) -> Counts:
             "seed": config.seed,
         },
         read=lambda: read_rollouts(source, config.generate.sampling.n),
-        work=lambda rollouts: generate(config, rollouts),
+        work=partial(generate, config),
         fan_out=config.generate.sampling.n,
     )
     return run_stage(stage, options, config.max_failures)
-
-
-def require_problems(config: Config) -> None:
-    if not config.generate.problems:
-        raise ConfigError("`generate.problems` is empty: name at least one source, such as {name: gsm8k-train}")
 
 
 def generate(config: Config, rollouts: Iterator[Rollout]) -> Iterator[Trace | Failure]:
@@ -52,6 +53,7 @@ def generate(config: Config, rollouts: Iterator[Rollout]) -> Iterator[Trace | Fa
 
 
 def build_trace(response: GradedResponse, model: str) -> Trace:
+    """The record of a response. model: the student's name."""
     rollout, completion, parts, grade = response
     return Trace(
         **{**dict(rollout.problem), "id": rollout.id},

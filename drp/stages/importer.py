@@ -1,4 +1,4 @@
-"""`drp import`: anybody's existing traces (JSONL, JSON, Parquet, a hub data set) -> traces.jsonl, graded on the way.
+"""`drp import`: existing traces of any origin (JSONL, JSON, Parquet, a hub data set) -> traces.jsonl, graded.
 
 drp import r1.jsonl --output runs/mine/traces.jsonl --answer reference --model deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B
 
@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from drp.student.response import count_tokens, load_tokenizer, split_response
 
 @dataclass(frozen=True)
 class TraceColumns:
-    """The names that the source gives its fields. id: None where it has none."""
+    """The names of the source's columns. id: None if it has none; traces are then named by their position."""
 
     question: str = "question"
     response: str = "response"
@@ -44,8 +45,8 @@ def run(
 ) -> Counts:
     """Import `source` into `target`.
 
-    model: the student that wrote the responses. tokenizer: a model to count tokens with; None leaves n_tokens open.
-    Raises InputError where the source cannot be read or lacks a column.
+    model: the student that wrote the responses. tokenizer: the model whose tokenizer counts tokens; None: n_tokens is
+    None. Raises InputError if the source cannot be read or lacks a column.
     """
     stage = Stage(
         name="import",
@@ -54,14 +55,14 @@ def run(
         fingerprint={
             "import": {**asdict(columns), "model": model, "tokenizer": tokenizer, "source": source.identity()}
         },
-        read=lambda: read_traces(source, columns, model),
-        work=lambda traces: grade_traces(traces, tokenizer),
+        read=partial(_read_traces, source, columns, model),
+        work=partial(_grade_traces, tokenizer),
     )
     return run_stage(stage, options, max_failures=0)
 
 
-def read_traces(source: SourceSettings, columns: TraceColumns, model: str) -> Iterator[Trace | Failure]:
-    """Every row as a trace that is not graded yet; those that cannot be one as failures."""
+def _read_traces(source: SourceSettings, columns: TraceColumns, model: str) -> Iterator[Trace | Failure]:
+    """Every row as a trace that is not graded yet, or as a failure."""
     samples: Counter[str] = Counter()
     for position, row in enumerate(read_rows(source)):
         place = f"{source.name}-{position}"
@@ -87,7 +88,7 @@ def _read_trace(
 ) -> Trace | Failure:
     texts = {field: _text(row.get(column)) for field, column in asdict(columns).items() if column is not None}
     if empty := [f"`{getattr(columns, field)}`" for field, text in texts.items() if not text.strip()]:
-        return Failure(id=place, error="BadRecord", message=f"{place}: nothing in {', '.join(empty)}", attempts=1)
+        return Failure(id=place, error="BadRecord", message=f"{place}: empty {', '.join(empty)}", attempts=1)
     gold = extract_gold(texts["answer"])
     if gold is None:
         message = f"{place}: no gold answer (after ####, in a box, or alone) in `{columns.answer}`"
@@ -116,9 +117,9 @@ def _text(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def grade_traces(traces: Iterator[Trace], tokenizer_of: str | None) -> Iterator[Trace]:
-    """Each trace with its grade and, given a tokenizer, its tokens."""
-    tokenizer = load_tokenizer(tokenizer_of) if tokenizer_of else None
+def _grade_traces(tokenizer_name: str | None, traces: Iterator[Trace]) -> Iterator[Trace]:
+    """Each trace with its grade and, if there is a tokenizer, its number of tokens."""
+    tokenizer = load_tokenizer(tokenizer_name) if tokenizer_name else None
     in_flight: dict[str, Trace] = {}
 
     def questions() -> Iterator[tuple[str, str, str]]:

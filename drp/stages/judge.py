@@ -1,13 +1,11 @@
-"""Stage judge: two steps.jsonl of the same traces -> judge/NAME.jsonl. Which decomposition does a judge find better?
-
-The paper's Appendix D: a model that is neither student nor teacher sees the skill-based steps beside a split at
-sentences and prefers one, or neither. Here it is asked in both orders: only a preference that survives the swap is a
-win, and whatever else is a tie.
+"""Stage judge: two steps.jsonl of the same traces -> judge/NAME.jsonl. A judge says which decomposition is better.
 
     judge/NAME.jsonl          Judgement records: {"id": "gsm8k-train-7#0", "winner": "a", "verdicts": [...], ...}
     judge/NAME.summary.json   wins, ties, win rate with interval and p, position bias, cost (drp.evaluation.preference)
 
-a is the run's own decomposition, b the one that it is compared with.
+In the paper's Appendix D, a model that is neither student nor teacher compares the skill-based steps with a split into
+sentences. Here it sees each pair in both orders. It prefers a decomposition only if it does so in both; otherwise the
+pair is a tie. `a` is the run's own decomposition, `b` the one that it is compared with.
 """
 
 import hashlib
@@ -20,7 +18,7 @@ from drp.chat.store import ReplyStore
 from drp.config.sections import Config
 from drp.errors import InputError, TooManyFailures
 from drp.evaluation.preference import write_preference
-from drp.records import Decomposition, Failure, Judgement, Record
+from drp.records import Decomposition, Failure, Judgement, Omission, Record
 from drp.runs.concurrency import map_concurrently
 from drp.runs.jsonl import explain_os_errors, read_lines, read_records
 from drp.runs.manifest import Counts
@@ -31,37 +29,37 @@ from drp.teachers.judge import Judge, describe_judge, find_settings, open_judge
 
 
 class DecompositionPair(Record):
-    """One trace, decomposed twice. A pair that is not judged has a reason in place of the two."""
+    """Two decompositions of one trace. `id` is the trace's."""
 
-    a: Decomposition | None = None
-    b: Decomposition | None = None
-    skip_reason: str | None = None
+    a: Decomposition
+    b: Decomposition
 
 
 def run(config: Config, other: Path, options: RunOptions = RunOptions()) -> Counts:
     """Judge the run's decomposition against `other`: a run directory, or a steps.jsonl.
 
-    Raises ConfigError where the judge is the offline teacher, and InputError where `other` is missing or the run's own.
+    Raises as `run_stage` does, ConfigError if the judge is the offline teacher, and InputError if `other` is missing or
+    is the run's own decomposition.
     """
-    stage = build_stage(config, find_steps(other), options)
+    stage = _build_stage(config, _find_steps(other), options)
     ours, theirs = stage.inputs
     if ours.resolve() == theirs.resolve():
         raise InputError(f"judge: {other} is the run's own decomposition; name another one of the same traces")
     try:
         counts = run_stage(stage, options, config.max_failures)
     except TooManyFailures:
-        _conclude(stage, config.seed)
+        _summarize(stage, config.seed)
         raise
     if not options.dry_run:
-        _conclude(stage, config.seed)
+        _summarize(stage, config.seed)
     return counts
 
 
-def build_stage(config: Config, theirs: Path, options: RunOptions) -> Stage[DecompositionPair, Judgement]:
+def _build_stage(config: Config, theirs: Path, options: RunOptions) -> Stage[DecompositionPair, Judgement]:
     rundir = RunDir(config.run_dir)
     ours = options.input or rundir.steps
-    target = options.output or rundir.judge / f"{name_steps(theirs)}.jsonl"
-    # Each comparison has its own account among the stored replies: a run directory may hold several.
+    target = options.output or rundir.judge / f"{_name_steps(theirs)}.jsonl"
+    # A run directory may hold several comparisons; what was paid is counted for each.
     store = ReplyStore(rundir.replies, f"judge {target.stem}")
 
     def work(pairs: Iterator[DecompositionPair]) -> Iterator[Judgement | Failure]:
@@ -73,29 +71,28 @@ def build_stage(config: Config, theirs: Path, options: RunOptions) -> Stage[Deco
         target=target,
         inputs=[ours, theirs],
         fingerprint={"judge": describe_judge(config), "seed": config.seed},
-        read=lambda: read_pairs(ours, theirs, config.judge.pairs, config.seed),
+        read=partial(read_pairs, ours, theirs, config.judge.pairs, config.seed),
         work=work,
-        skip_reason=lambda pair: pair.skip_reason,
         store=store,
     )
 
 
-def find_steps(other: Path) -> Path:
-    """The steps.jsonl that the user means."""
+def _find_steps(other: Path) -> Path:
+    """The steps.jsonl of a run directory, or the file itself."""
     path = RunDir(other).steps if other.is_dir() else other
     if not path.exists():
         raise InputError(f"judge: {path} is missing; name a run directory that was decomposed, or a steps.jsonl")
     return path
 
 
-def name_steps(path: Path) -> str:
-    """What a decomposition is called: its run directory, or its own name where it is not the run's steps.jsonl."""
+def _name_steps(path: Path) -> str:
+    """The name of a decomposition: that of its run directory, or of the file if it is not called steps.jsonl."""
     return path.resolve().parent.name if path.name == "steps.jsonl" else path.stem
 
 
 def read_pairs(
     ours: Path, theirs: Path, n_pairs: int | None = None, seed: int = 0
-) -> Iterator[DecompositionPair | Failure]:
+) -> Iterator[DecompositionPair | Omission | Failure]:
     """A pair for every trace of either file, in the order of `ours`. Reads both as streams: `theirs` is not held in
     memory, only where each of its records begins.
 
@@ -120,13 +117,13 @@ def read_pairs(
                 continue
             seen.add(a.id)
             if a.id not in offsets:
-                yield DecompositionPair(id=a.id, skip_reason="missing in b")
+                yield Omission(id=a.id, reason="missing in b")
             elif a.id not in drawn:
-                yield DecompositionPair(id=a.id, skip_reason="not drawn")
+                yield Omission(id=a.id, reason="not drawn")
             else:
                 file.seek(offsets[a.id])
                 yield _pair(a, Decomposition.model_validate_json(file.readline()))
-    yield from (DecompositionPair(id=id, skip_reason="missing in a") for id in offsets if id not in seen)
+    yield from (Omission(id=id, reason="missing in a") for id in offsets if id not in seen)
     yield from unusable
 
 
@@ -136,20 +133,18 @@ def _draw(ours: Path, theirs: Container[str], n: int, seed: int) -> set[str]:
     return set(nsmallest(n, shared, key=lambda id: hashlib.sha256(f"{seed} {id}".encode()).digest()))
 
 
-def _pair(a: Decomposition, b: Decomposition) -> DecompositionPair | Failure:
+def _pair(a: Decomposition, b: Decomposition) -> DecompositionPair | Omission | Failure:
     if a.thinking != b.thinking:
         sizes = f"{len(a.thinking):,} and {len(b.thinking):,} characters"
         message = f"{a.id}: the two are not of the same thinking ({sizes}); decompose one traces.jsonl for both"
         return Failure(id=a.id, error="DifferentThinking", message=message, attempts=1)
     if [step.text for step in a.steps] == [step.text for step in b.steps]:
-        return DecompositionPair(id=a.id, skip_reason="same steps")
+        return Omission(id=a.id, reason="same steps")
     return DecompositionPair(id=a.id, a=a, b=b)
 
 
 async def compare(judge: Judge, pair: DecompositionPair) -> Judgement:
-    """Ask in both orders. Raises RecordError where a reply stays unreadable."""
-    assert pair.a is not None
-    assert pair.b is not None
+    """Ask the judge in both orders. Raises RecordError if it gives no readable verdict."""
     verdicts, usage = await judge.compare(pair.a.steps, pair.b.steps)
     winners = {verdict.winner for verdict in verdicts}
     return Judgement(
@@ -165,9 +160,9 @@ async def compare(judge: Judge, pair: DecompositionPair) -> Judgement:
     )
 
 
-def _conclude(stage: Stage[DecompositionPair, Judgement], seed: int) -> None:
-    """Write the summary of all that is judged so far, and say the result."""
-    a, b = (name_steps(path) for path in stage.inputs)
+def _summarize(stage: Stage[DecompositionPair, Judgement], seed: int) -> None:
+    """Write and report the summary of all pairs that have been judged."""
+    a, b = (_name_steps(path) for path in stage.inputs)
     preference, path = write_preference(stage.target, a, b, seed)
     for warning in preference.warnings:
         say(f"judge: {warning}")

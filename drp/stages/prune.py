@@ -1,7 +1,11 @@
-"""Stage prune: steps.jsonl -> pruned.jsonl. A teacher keeps, deletes, rewrites or merges each step, then resynthesises.
+"""Stage prune: steps.jsonl -> pruned.jsonl. A teacher keeps, deletes, rewrites or merges each step, then writes the
+shorter response.
 
-Whatever teacher it was, a pruning that changes the answer, invents a number, grows, or loses a step goes to the
-failures file, never into training. A trace in which every step is kept is left out and counted.
+    {"id": "gsm8k-7#0", "edits": [{"action": "delete", "sources": [2], "text": ""}, ...], "pruned_thinking": "...",
+     "pruned_summary": "...", "pruned_response": "...", "n_tokens_pruned": 48, "teacher": "gpt-4o", "usage": {...}, ...}
+
+Every pruning is checked, whichever teacher made it. It fails if it changes the answer, is not shorter, leaves out a
+step, or has a number that is not in the trace. A trace whose steps are all kept is left out and counted.
 """
 
 from collections.abc import Iterator
@@ -24,6 +28,7 @@ from drp.teachers.factory import describe_teacher, open_store, open_teacher
 
 
 def run(config: Config, options: RunOptions = RunOptions()) -> Counts:
+    """Prune the traces that are not pruned yet. Raises as `run_stage` does, and UserError for a missing key."""
     rundir = RunDir(config.run_dir)
     source = options.input or rundir.steps
     store = open_store(config, "prune")
@@ -40,7 +45,7 @@ def run(config: Config, options: RunOptions = RunOptions()) -> Counts:
         name="prune",
         target=options.output or rundir.pruned,
         inputs=[source],
-        fingerprint=fingerprint(config),
+        fingerprint=build_fingerprint(config),
         read=lambda: read_records(source, Decomposition),
         work=work,
         store=store,
@@ -48,13 +53,13 @@ def run(config: Config, options: RunOptions = RunOptions()) -> Counts:
     return run_stage(stage, options, config.max_failures)
 
 
-def fingerprint(config: Config) -> dict[str, Any]:
-    """What of the configuration decides the prunings."""
+def build_fingerprint(config: Config) -> dict[str, Any]:
+    """The part of the configuration that decides the prunings."""
     return {"teacher": describe_teacher(config, "prune"), "student": config.student.identity()}
 
 
 async def prune(teacher: Teacher, grader: Grader, tokenizer: Tokenizer, record: Decomposition) -> Pruning | Omission:
-    """Raises RecordError, saying what is wrong, where the teacher's revision does not pass the checks."""
+    """Ask the teacher for a revision. Raises RecordError, with what is wrong, if it does not pass the checks."""
     revision = await teacher.prune(record)
     if revision.keeps_all(record):
         return Omission(id=record.id, reason="nothing to prune")
@@ -74,6 +79,7 @@ async def prune(teacher: Teacher, grader: Grader, tokenizer: Tokenizer, record: 
 
 
 def build_pruning(record: Decomposition, revision: Revision, teacher: str, tokenizer: Tokenizer) -> Pruning:
+    """The record of a revision that passed the checks."""
     response = join_response(revision.thinking, revision.summary)
     return Pruning(
         **{**dict(record), "teacher": teacher, "usage": revision.usage},
@@ -81,6 +87,6 @@ def build_pruning(record: Decomposition, revision: Revision, teacher: str, token
         pruned_thinking=revision.thinking,
         pruned_summary=revision.summary,
         pruned_response=response,
-        # The end-of-sequence token counts, as it does in `n_tokens`.
+        # `n_tokens` includes the end-of-sequence token, too.
         n_tokens_pruned=count_tokens(tokenizer, response) + 1,
     )

@@ -1,12 +1,12 @@
-"""`drp eval --regrade`: stored responses graded again by the present grader. Nothing is sampled, no model is loaded.
+"""`drp eval --regrade`: grade stored responses again with the current grader. Nothing is sampled, no model is loaded.
 
 Reads and rewrites the eval/MODEL/BENCHMARK.jsonl of the configuration's models, and each summary.json:
 
     eval base gsm8k: 1319 graded again, 1 verdict changed (wrong to right 1), 2 answers read otherwise -> FILE
       gsm8k-7#0: wrong -> right, "18 dollars" against "18"
 
-Only `predicted` and `correct` change; the line of a record in which neither does stays as it is, byte for byte. Traces
-have no such thing: what later stages made of them was chosen, and paid for, by their verdicts.
+Only `predicted` and `correct` change. Lines of records in which neither changes are copied byte for byte. Traces cannot
+be graded again: their verdicts decided what later stages processed and paid for.
 """
 
 from collections import Counter
@@ -22,7 +22,7 @@ from drp.evaluation.score import write_summary
 from drp.grading import Grade, Grader
 from drp.records import Sample
 from drp.report.escaping import strip_controls
-from drp.runs.jsonl import Line, lock, read_lines, write_atomically
+from drp.runs.jsonl import FileLine, lock, read_lines, write_atomically
 from drp.runs.manifest import find_package_versions, load_manifest
 from drp.runs.progress import Progress, report
 from drp.runs.rundir import RunDir
@@ -31,21 +31,27 @@ from drp.stages.evaluate import list_models
 from drp.student.response import split_response
 
 SHOWN = 10
-"""Changed verdicts that are listed one by one."""
+"""How many changed verdicts are listed."""
 GRADERS = ("drp", "math-verify")
+"""Packages whose versions decide a verdict."""
 VERDICTS = {True: "right", False: "wrong", None: "not graded"}
 
 
 @dataclass
 class Changes:
-    """n: responses graded. grades: line -> what is new there. verdicts: how often `wrong to right`, and so on."""
+    """What the current grader changes in a file."""
 
     n: int = 0
+    """Responses graded."""
     grades: dict[int, Grade] = field(default_factory=dict)
+    """Line number -> new grade, for the records that change."""
     verdicts: Counter[str] = field(default_factory=Counter)
+    """How often each verdict changed, such as `wrong to right`."""
     shown: list[str] = field(default_factory=list)
+    """Descriptions of the first SHOWN changed verdicts."""
 
     def add(self, number: int, sample: Sample, grade: Grade) -> None:
+        """Compare the grade of the record in line `number` with the stored one."""
         self.n += 1
         if grade == Grade(sample.predicted, sample.correct):
             return
@@ -59,6 +65,7 @@ class Changes:
                 self.shown.append(strip_controls(line).replace("\n", " "))
 
     def describe(self) -> str:
+        """The counts in one line."""
         n_verdicts = self.verdicts.total()
         n_readings = len(self.grades) - n_verdicts
         kinds = ", ".join(f"{kind} {n}" for kind, n in self.verdicts.most_common())
@@ -69,9 +76,9 @@ class Changes:
 
 
 def run(config: Config, options: RunOptions = RunOptions()) -> None:
-    """Grade again what is there of the configuration's models. Raises InputError where that is nothing."""
+    """Grade the stored responses of the configuration's models again. Raises InputError if there are none."""
     if options.overwrite or options.input:
-        raise UserError("eval: --regrade keeps the responses that are there: leave out --overwrite and --input")
+        raise UserError("eval: --regrade keeps the stored responses: leave out --overwrite and --input")
     eval_dir = options.output or RunDir(config.run_dir).eval
     folders = {name: folder for name in list_models(config) if benchmark_files(folder := eval_dir / name)}
     if not folders:
@@ -93,7 +100,7 @@ def _regrade(name: str, path: Path, grader: Grader, options: RunOptions) -> None
             changes = find_changes(name, path, grader, options.limit)
             rewrite(path, changes.grades)
             if options.limit is None:
-                _name_graders(path)
+                _record_versions(path)
         report(f"{name}: {changes.describe()} -> {path}")
     for line in changes.shown:
         report(f"  {line}")
@@ -102,7 +109,7 @@ def _regrade(name: str, path: Path, grader: Grader, options: RunOptions) -> None
 
 
 def find_changes(name: str, path: Path, grader: Grader, limit: int | None) -> Changes:
-    """What the present grader makes of the first `limit` responses. Raises InputError on an unreadable line."""
+    """Grade the first `limit` responses; None: all. Raises InputError on an unreadable line."""
     changes = Changes()
     in_flight: dict[int, Sample] = {}
 
@@ -118,7 +125,7 @@ def find_changes(name: str, path: Path, grader: Grader, limit: int | None) -> Ch
     return changes
 
 
-def _read_samples(path: Path) -> Iterator[tuple[Line, Sample]]:
+def _read_samples(path: Path) -> Iterator[tuple[FileLine, Sample]]:
     return read_lines(path, Sample, "raise", fix="correct the line, or run `drp eval` again with --overwrite")
 
 
@@ -137,8 +144,8 @@ def rewrite(path: Path, grades: dict[int, Grade]) -> None:
         write_atomically(path, write)
 
 
-def _name_graders(path: Path) -> None:
-    """The manifest says with which versions the verdicts were reached."""
+def _record_versions(path: Path) -> None:
+    """Write the versions of the current grader to the manifest."""
     manifest = load_manifest(path)
     if manifest is not None:
         versions = {name: version for name, version in find_package_versions().items() if name in GRADERS}

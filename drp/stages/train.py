@@ -23,8 +23,8 @@ from drp.records import Failure
 from drp.runs.jsonl import Appender, explain_os_errors, lock, read_records, write_atomically
 from drp.runs.manifest import InputDigest, Manifest, check_input, load_manifest, prepare_manifest, remove_artifact
 from drp.runs.progress import report, say
-from drp.runs.rundir import RunDir
-from drp.runs.stage import RunOptions, check_failures, failures_path, waits_for
+from drp.runs.rundir import RunDir, failures_path
+from drp.runs.stage import RunOptions, check_failures, waits_for
 from drp.student.response import Tokenizer, load_tokenizer
 from drp.training.checkpoints import remove_checkpoints
 from drp.training.examples import ExampleSelection, TrainingRecord, select_examples, write_examples

@@ -81,7 +81,7 @@ def test_bad_rows_are_counted_and_the_good_ones_kept(
     assert ended.status == 1
     assert "read 5 = written 1 + filtered 0 + failed 4" in ended.out
     messages = [failure["message"] for failure in read_lines(tmp_path / "traces.failed.jsonl")]
-    assert "nothing in `problem`" in messages[0]
+    assert "empty `problem`" in messages[0]
     assert "no gold answer" in messages[1]
-    assert "nothing in `text`" in messages[2]
+    assert "empty `text`" in messages[2]
     assert "rows.jsonl:5" in messages[3]

@@ -1,4 +1,4 @@
-"""`python -m drp`."""
+"""The command line as `python -m drp`."""
 
 from drp.cli import main
 

@@ -1,7 +1,13 @@
-"""The command line. A stage is imported inside its command, so that `--help` answers without torch or an SDK.
+"""The command line.
+
+options.py   the app, and the options that verbs share
+stages.py    the verbs of the pipeline: generate, decompose, prune, train, eval, report; and run
+tools.py     the other verbs
+
+A verb imports its stage when it is called, so that `--help` needs neither torch nor an SDK.
 
 Exit status: 0 done; 1 finished, but more records failed than `max_failures` allows; 2 the user's mistake; 130
-interrupted, all finished work kept.
+interrupted, with all finished work kept.
 """
 
 import os
@@ -11,7 +17,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from drp.cli import stages, tools
+from drp.cli import stages, tools  # importing them registers their verbs
 from drp.cli.options import app
 from drp.cli.stages import INTERRUPTED, PIPELINE
 
@@ -19,15 +25,15 @@ __all__ = ["PIPELINE", "app", "main", "stages", "tools"]
 
 
 def main() -> NoReturn:
-    """Run a command; turn errors into one message and an exit status."""
+    """Run a command. Errors that are expected become one message on stderr and an exit status."""
     signal.signal(signal.SIGTERM, _interrupt)
-    # No stage may phone home or move a bar on stdout.
+    # No usage reports to the hub, and no warnings of tokenizers about forked processes.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
         status = app(standalone_mode=False)
-        if status == INTERRUPTED:  # what Typer makes of a KeyboardInterrupt
-            _exit("interrupted; all finished work is kept, the same command goes on from there", INTERRUPTED)
+        if status == INTERRUPTED:  # Typer returns this status for a KeyboardInterrupt
+            _exit("interrupted; all finished work is kept, and the same command resumes from there", INTERRUPTED)
         sys.exit(status)
     except Exception as error:
         from drp.errors import DrpError

@@ -1,7 +1,9 @@
-"""The app, and the arguments and options that verbs share."""
+"""The Typer app, and the arguments and options that verbs share."""
 
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,19 +25,18 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key of the configuration. Repeatable."),
 ]
-Input = Annotated[Path | None, typer.Option("--input", help="Read this instead of the run directory's artifact.")]
-Output = Annotated[Path | None, typer.Option("--output", help="Write this instead of the run directory's artifact.")]
-Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Work on the first N input records only.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done; spend nothing.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Start again, dropping what an earlier run made.")]
-
+Input = Annotated[Path | None, typer.Option("--input", help="Read this file instead of the run directory's.")]
+Output = Annotated[Path | None, typer.Option("--output", help="Write here instead of into the run directory.")]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Use only the first N input records.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done; write and spend nothing.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Delete what earlier runs wrote and start again.")]
 Reparse = Annotated[
     bool,
     typer.Option(
         "--reparse",
-        help="Make the artifact again from the teacher's stored replies, with today's parser and checks: asks nobody, "
-        "costs nothing, needs no key. The new one takes the old one's place when it is whole; the old one stays "
-        "beside it as NAME.before. A record without a stored reply counts as failed.",
+        help="Make the artifact again from the teacher's stored replies, with the current parser and checks. No "
+        "request is sent, and no key is needed. The old artifact is kept as NAME.before. A record without a stored "
+        "reply counts as failed.",
     ),
 ]
 
@@ -46,9 +47,39 @@ def load(path: Path, overrides: list[str] | None) -> "Config":
     return load_config(path, overrides or [])
 
 
-def gather(
-    input: Path | None, output: Path | None, limit: int | None, dry: bool, overwrite: bool, reparse: bool = False
-) -> "RunOptions":
+def read_stage_options(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    input: Input = None,
+    output: Output = None,
+    limit: Limit = None,
+    dry_run: DryRun = False,
+    overwrite: Overwrite = False,
+) -> "tuple[Config, RunOptions]":
+    """The arguments and options of every stage verb."""
     from drp.runs.stage import RunOptions
 
-    return RunOptions(input, output, limit, dry, overwrite, reparse)
+    return load(config, overrides), RunOptions(input, output, limit, dry_run, overwrite)
+
+
+def stage_verb(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register a function as a verb that takes the options of `read_stage_options` besides its own.
+
+    The function receives the configuration and the RunOptions; its further parameters are the verb's own options.
+    """
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        shared = inspect.signature(read_stage_options).parameters
+        own = dict(list(inspect.signature(function).parameters.items())[2:])
+
+        def command(**given: Any) -> None:
+            config, options = read_stage_options(**{key: given[key] for key in shared})
+            function(config, options, **{key: given[key] for key in own})
+
+        # Typer makes the command line from the signature.
+        parameters = [parameter.replace(kind=parameter.KEYWORD_ONLY) for parameter in (*shared.values(), *own.values())]
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        app.command(name=name, help=function.__doc__)(command)
+        return function
+
+    return register

@@ -1,14 +1,15 @@
-"""The stages' verbs, and `drp run`, which goes through all of them."""
+"""The verbs of the pipeline's stages, and `drp run`, which runs all of them."""
 
-import importlib
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from drp.cli.options import ConfigPath, DryRun, Input, Limit, Output, Overrides, Overwrite, Reparse, app, gather, load
+from drp.cli.options import ConfigPath, DryRun, Limit, Output, Overrides, Overwrite, Reparse, app, load, stage_verb
 
 if TYPE_CHECKING:
     from drp.config.sections import Config
@@ -18,110 +19,78 @@ INTERRUPTED = 130
 PIPELINE = ("generate", "decompose", "prune", "train", "eval", "report")
 
 
-def _run_stage(module: str, config: "Config", options: "RunOptions") -> None:
-    from drp.config.loading import storing_config
+@stage_verb("generate")
+def generate(config: "Config", options: "RunOptions") -> None:
+    """problems -> traces: the student samples responses."""
+    from drp.stages import generate
 
-    with storing_config(config, options.dry_run):
-        importlib.import_module(f"drp.stages.{module}").run(config, options)
-
-
-def _add_stage(verb: str, module: str, purpose: str) -> None:
-    """A stage verb: they all take the same options."""
-
-    def command(
-        config: ConfigPath,
-        overrides: Overrides = None,
-        input: Input = None,
-        output: Output = None,
-        limit: Limit = None,
-        dry_run: DryRun = False,
-        overwrite: Overwrite = False,
-    ) -> None:
-        _run_stage(module, load(config, overrides), gather(input, output, limit, dry_run, overwrite))
-
-    app.command(name=verb, help=purpose)(command)
+    _run(generate.run, config, options)
 
 
-def _add_teacher_stage(verb: str, purpose: str) -> None:
-    """A stage verb whose work is a teacher's."""
+@stage_verb("decompose")
+def decompose(config: "Config", options: "RunOptions", reparse: Reparse = False) -> None:
+    """traces -> steps: the teacher splits the thinking into steps."""
+    from drp.stages import decompose
 
-    def command(
-        config: ConfigPath,
-        overrides: Overrides = None,
-        input: Input = None,
-        output: Output = None,
-        limit: Limit = None,
-        dry_run: DryRun = False,
-        overwrite: Overwrite = False,
-        reparse: Reparse = False,
-    ) -> None:
-        _run_stage(verb, load(config, overrides), gather(input, output, limit, dry_run, overwrite, reparse))
-
-    app.command(name=verb, help=purpose)(command)
+    _run(decompose.run, config, replace(options, reparse=reparse))
 
 
-_add_stage("generate", "generate", "problems -> traces: the student samples chain-of-thought.")
-_add_teacher_stage("decompose", "traces -> steps: the teacher splits thinking into skill-labelled steps.")
-_add_teacher_stage("prune", "steps -> pruned: the teacher keeps, deletes, rewrites or merges each step.")
+@stage_verb("prune")
+def prune(config: "Config", options: "RunOptions", reparse: Reparse = False) -> None:
+    """steps -> pruned: the teacher deletes, rewrites and merges steps."""
+    from drp.stages import prune
+
+    _run(prune.run, config, replace(options, reparse=reparse))
 
 
-@app.command()
+@stage_verb("train")
 def train(
-    config: ConfigPath,
-    overrides: Overrides = None,
-    input: Input = None,
-    output: Output = None,
-    limit: Limit = None,
-    dry_run: DryRun = False,
-    overwrite: Overwrite = False,
+    config: "Config",
+    options: "RunOptions",
     preview: Annotated[bool, typer.Option("--preview", help="Show what would be trained on, then stop.")] = False,
 ) -> None:
-    """pruned -> adapter: LoRA fine-tuning of the student on (question, pruned response)."""
-    from drp.stages import train as stage
+    """pruned -> adapter: the student is fine-tuned."""
+    from drp.stages import train
 
-    settings, options = load(config, overrides), gather(input, output, limit, dry_run, overwrite)
     if preview:
-        typer.echo(stage.preview(settings, options).render())
+        typer.echo(train.preview(config, options).render())
     else:
-        _run_stage("train", settings, options)
+        _run(train.run, config, options)
 
 
-@app.command(name="eval")
+@stage_verb("eval")
 def evaluate(
-    config: ConfigPath,
-    overrides: Overrides = None,
-    input: Input = None,
-    output: Output = None,
-    limit: Limit = None,
-    dry_run: DryRun = False,
-    overwrite: Overwrite = False,
+    config: "Config",
+    options: "RunOptions",
     regrade: Annotated[
-        bool, typer.Option("--regrade", help="Grade the stored responses again with today's grader; sample nothing.")
+        bool,
+        typer.Option("--regrade", help="Grade the stored responses again with the current grader; sample nothing."),
     ] = False,
 ) -> None:
-    """benchmarks -> scores: pass@1 and tokens, with and without the cutoff."""
-    settings, options = load(config, overrides), gather(input, output, limit, dry_run, overwrite)
-    if regrade:
-        from drp.stages import regrade as stage
+    """benchmarks -> scores: pass@1 and tokens per model."""
+    from drp.stages import evaluate
+    from drp.stages import regrade as regrading
 
-        stage.run(settings, options)
+    if regrade:
+        regrading.run(config, options)
     else:
-        _run_stage("evaluate", settings, options)
+        _run(evaluate.run, config, options)
 
 
 @app.command()
 def report(
     config: Annotated[Path, typer.Argument(metavar="CONFIG|RUN", help="YAML file, or a run directory.")],
     others: Annotated[
-        list[Path] | None, typer.Argument(metavar="[RUN]...", help="Other run directories, side by side.")
+        list[Path] | None, typer.Argument(metavar="[RUN]...", help="Other run directories to compare with.")
     ] = None,
     overrides: Overrides = None,
     output: Output = None,
 ) -> None:
-    """everything -> report: tables, figures, a trace viewer, one HTML page."""
-    from drp.stages import report as stage
+    """everything -> report: tables, figures, traces on one HTML page."""
+    from drp.runs.stage import RunOptions
+    from drp.stages import report
 
-    stage.run(stage.find_config(config, overrides or []), gather(None, output, None, False, False), others or [])
+    report.run(report.find_config(config, overrides or []), RunOptions(output=output), others or [])
 
 
 @app.command()
@@ -132,26 +101,33 @@ def run(
     dry_run: DryRun = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """All stages in order, skipping what is already complete."""
+    """All stages in order; complete ones are skipped."""
     load(config, overrides)
     shared = [str(config), *(part for override in overrides or [] for part in ("--set", override))]
     limited = ["--limit", str(limit)] if limit else []
     flags = [flag for flag, given in (("--dry-run", dry_run), ("--overwrite", overwrite)) if given]
     for verb in PIPELINE:
-        # A report takes seconds and always shows the present state; a dry run has none to show.
+        # A report takes seconds and is always made again; it has no --limit, --overwrite or --dry-run.
         if verb != "report":
             _run_verb([verb, *shared, *limited, *flags])
         elif not dry_run:
             _run_verb([verb, *shared])
 
 
+def _run(stage: "Callable[[Config, RunOptions], Any]", config: "Config", options: "RunOptions") -> None:
+    from drp.config.loading import storing_config
+
+    with storing_config(config, options.dry_run):
+        stage(config, options)
+
+
 def _run_verb(arguments: list[str]) -> None:
-    """One stage in a process of its own: an engine gives its memory back for certain only when its process ends."""
+    """Run a stage in a process of its own, because only the end of its process frees all memory of an engine."""
     child = subprocess.Popen([sys.executable, "-m", "drp", *arguments])
     try:
         status = child.wait()
     except KeyboardInterrupt:
-        child.wait()  # it has had the same signal, is storing_config what is finished, and says so
+        child.wait()  # the child has received the same signal; it stores finished work and prints the message
         sys.exit(INTERRUPTED)
     if status:
         sys.exit(status if status > 0 else 128 - status)

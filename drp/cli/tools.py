@@ -1,11 +1,16 @@
-"""The verbs beside the pipeline: bring traces, compare decompositions, look at a trace, look at the machine."""
+"""The verbs besides the pipeline: import traces, judge, estimate, view, batches, doctor."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from drp.cli.options import ConfigPath, DryRun, Input, Limit, Output, Overrides, Overwrite, Reparse, app, gather, load
+from drp.cli.options import ConfigPath, DryRun, Input, Limit, Overrides, Overwrite, Reparse, app, load, stage_verb
+
+if TYPE_CHECKING:
+    from drp.config.sections import Config
+    from drp.runs.stage import RunOptions
 
 
 @app.command(name="import")
@@ -16,41 +21,40 @@ def import_traces(
     response: Annotated[str, typer.Option("--response", metavar="COL", help="Column of the response.")] = "response",
     answer: Annotated[str, typer.Option("--answer", metavar="COL", help="Column of the gold answer.")] = "answer",
     id: Annotated[str | None, typer.Option("--id", metavar="COL", help="Column of the problem's id, if any.")] = None,
-    model: Annotated[str, typer.Option("--model", metavar="NAME", help="The student that responded.")] = "unknown",
-    tokenizer: Annotated[str | None, typer.Option("--tokenizer", help="A model to count tokens with.")] = None,
+    model: Annotated[
+        str, typer.Option("--model", metavar="NAME", help="The model that wrote the responses.")
+    ] = "unknown",
+    tokenizer: Annotated[str | None, typer.Option("--tokenizer", help="A model whose tokenizer counts tokens.")] = None,
     split: Annotated[str | None, typer.Option("--split", help="Split of a hub data set.")] = None,
     limit: Limit = None,
     dry_run: DryRun = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Bring your own traces instead of `generate`: SOURCE -> traces, graded on the way."""
+    """SOURCE -> traces: grade responses that you already have."""
     from drp.config.sections import SourceSettings
+    from drp.runs.stage import RunOptions
     from drp.stages import importer
 
-    # A hub data set has no suffix of a file, and is not there as a folder.
+    # Anything that is neither an existing path nor named like a file is taken for a data set on the hub.
     local = Path(source).exists() or Path(source).suffix in (".jsonl", ".ndjson", ".json", ".parquet")
     place = {"path": Path(source)} if local else {"dataset": source}
     settings = SourceSettings(name=Path(source).stem, split=split, **place)
     columns = importer.TraceColumns(question=question, response=response, answer=answer, id=id)
-    importer.run(settings, output, columns, model, tokenizer, gather(None, None, limit, dry_run, overwrite))
+    options = RunOptions(limit=limit, dry_run=dry_run, overwrite=overwrite)
+    importer.run(settings, output, columns, model, tokenizer, options)
 
 
-@app.command()
+@stage_verb("judge")
 def judge(
-    config: ConfigPath,
+    config: "Config",
+    options: "RunOptions",
     other: Annotated[Path, typer.Argument(metavar="OTHER", help="A run directory, or a steps.jsonl.")],
-    overrides: Overrides = None,
-    input: Input = None,
-    output: Output = None,
-    limit: Limit = None,
-    dry_run: DryRun = False,
-    overwrite: Overwrite = False,
     reparse: Reparse = False,
 ) -> None:
-    """Pairwise judge of two decompositions of the same traces: CONFIG's steps against OTHER's."""
-    from drp.stages import judge as stage
+    """Compare the steps of CONFIG's run with OTHER's, in pairs."""
+    from drp.stages import judge
 
-    stage.run(load(config, overrides), other, gather(input, output, limit, dry_run, overwrite, reparse))
+    judge.run(config, other, replace(options, reparse=reparse))
 
 
 @app.command()
@@ -60,21 +64,24 @@ def estimate(
     input: Input = None,
     limit: Limit = None,
 ) -> None:
-    """Calls, tokens, dollars and GPU-hours of what is still to do, before anything is spent."""
-    from drp.stages import estimate as stage
+    """Calls, tokens, dollars and GPU-hours of what is still to do."""
+    from drp.runs.stage import RunOptions
+    from drp.stages import estimate
 
-    stage.run(load(config, overrides), gather(input, None, limit, True, False))
+    estimate.run(load(config, overrides), RunOptions(input=input, limit=limit, dry_run=True))
 
 
 @app.command()
 def view(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory, such as runs/demo.")],
-    id: Annotated[str | None, typer.Argument(metavar="[ID]", help="A trace; none: a list of them.")] = None,
+    id: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="Id of a trace; without it, list the traces.")
+    ] = None,
 ) -> None:
-    """One trace in the terminal: original, steps with skills, actions, pruned."""
-    from drp.report.terminal import view as render
+    """Show one trace in the terminal: original, steps, actions, pruned."""
+    from drp.report.terminal import view
 
-    typer.echo(render(run, id), nl=False)
+    typer.echo(view(run, id), nl=False)
 
 
 @app.command()
@@ -82,10 +89,10 @@ def batches(
     config: ConfigPath,
     overrides: Overrides = None,
     cancel: Annotated[
-        bool, typer.Option("--cancel", help="End those under way; what they have done is stored.")
+        bool, typer.Option("--cancel", help="Cancel those under way; replies that they already have are stored.")
     ] = False,
 ) -> None:
-    """The teacher's batches of a run (`teacher.mode: batch`), and how far each is."""
+    """List a run's batches at the provider (`teacher.mode: batch`)."""
     from drp.chat.batch.overview import report_batches
 
     typer.echo(report_batches(load(config, overrides), cancel=cancel))

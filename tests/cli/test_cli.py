@@ -105,7 +105,7 @@ def test_a_folder_that_cannot_be_made(
     (tmp_path / "run").write_text("a file stands here")
     ended = drp("decompose", config, "--input", write_lines("traces.jsonl", trace()))
     assert ended.status == 2
-    assert "a file stands where a folder was expected" in ended.err
+    assert "expected a folder, got a file" in ended.err
 
 
 def test_a_trace_that_is_concise_already_is_left_out_and_counted(
@@ -153,7 +153,7 @@ def test_an_interrupt_ends_with_130_and_keeps_what_is_finished(
     child.send_signal(signal.SIGINT)
     _, err = child.communicate(timeout=60)
     assert child.returncode == 130
-    assert "the same command goes on from there" in err
+    assert "the same command resumes from there" in err
     assert "Traceback" not in err
     manifest = json.loads((tmp_path / "run" / "steps.jsonl.manifest.json").read_text())
     assert manifest["state"] == "interrupted"

@@ -1,4 +1,4 @@
-"""From verdicts to a win rate: the paper's own figures, ties, position bias, and what the remarks say."""
+"""From verdicts to a win rate: the paper's own figures, ties, position bias, warnings."""
 
 from pathlib import Path
 
@@ -35,7 +35,7 @@ def judge_pairs(a_wins: int, b_wins: int, ties: int = 0) -> Preference:
     return summarize(judgement(number, winner, winner) for number, winner in enumerate(said))
 
 
-def test_the_papers_figures_are_just_beyond_chance() -> None:
+def test_the_papers_figures_are_just_significant() -> None:
     found = judge_pairs(33, 17)
     assert found.win_rate == 0.66
     # By hand: p = 2 * sum of C(50, k) for k = 33 to 50, over 2^50.
@@ -47,7 +47,7 @@ def test_the_papers_figures_are_just_beyond_chance() -> None:
     assert found.usage.cost_usd == pytest.approx(0.05)
 
 
-def test_ties_leave_the_win_rate_alone_and_count_as_half_beside_it() -> None:
+def test_ties_do_not_change_the_win_rate_and_count_as_half_with_ties() -> None:
     found = judge_pairs(30, 10, 60)
     assert (found.n, found.ties, found.win_rate, found.win_rate_with_ties) == (100, 60, 0.75, 0.6)
     assert found.win_rate_ci == binomtest(30, 40).proportion_ci(0.95, "exact")
@@ -68,7 +68,7 @@ def test_ties_leave_the_win_rate_alone_and_count_as_half_beside_it() -> None:
         ("tie", "a", None),
     ],
 )
-def test_a_verdict_follows_the_position_where_it_turns_with_the_order(
+def test_a_verdict_followed_the_position_if_it_changes_with_the_order(
     when_a_first: str, when_b_first: str, expected: str | None
 ) -> None:
     assert followed_position(judgement(0, when_a_first, when_b_first)) == expected
@@ -81,13 +81,13 @@ def test_position_bias_is_a_share_of_all_pairs() -> None:
     assert (found.a_wins, found.ties) == (3, 5)
 
 
-def test_several_traces_of_a_problem_come_with_a_remark() -> None:
+def test_several_traces_of_a_problem_have_a_warning() -> None:
     found = summarize(judgement(number // 4, "a", "a", number % 4) for number in range(120))
     assert (found.n, found.problems) == (120, 30)
     assert found.warnings[0].startswith("120 pairs come from 30 problems; p and win_rate_ci treat them as independent")
 
 
-def test_nothing_judged_is_no_win_rate() -> None:
+def test_without_judgements_there_is_no_win_rate() -> None:
     found = judge_pairs(0, 0)
     assert (found.win_rate, found.win_rate_ci, found.position_bias, found.steps_a, found.p) == (None,) * 4 + (1.0,)
     assert found.describe() == "a preferred in 0 of 0 pairs, b in 0, ties 0"

@@ -1,4 +1,4 @@
-"""Statistics against scipy and by hand; the coverage of the intervals by simulation."""
+"""Statistics compared with calculations by hand and with scipy; the coverage of the intervals by simulation."""
 
 import random
 
@@ -56,7 +56,7 @@ def test_the_bootstrap_depends_on_its_seed_alone() -> None:
     assert bootstrap_mean(values, 1) != bootstrap_mean(values, 2)
 
 
-def test_the_bootstrap_of_what_does_not_vary_is_a_point() -> None:
+def test_the_bootstrap_of_equal_values_is_a_point() -> None:
     assert bootstrap_mean([[5.0], [5.0], [5.0]]) == (5.0, 5.0)
     assert bootstrap_mean([[5.0]]) is None
     assert bootstrap_mean([]) is None
@@ -78,7 +78,7 @@ def test_the_bootstrap_covers_the_mean_of_skewed_lengths() -> None:
     assert 0.89 <= hits / rounds <= 1.0
 
 
-def test_wilson_covers_the_share_where_few_problems_are_left() -> None:
+def test_wilson_covers_the_share_of_few_problems() -> None:
     random_ = random.Random(2)
     rounds, hits = 400, 0
     for _ in range(rounds):
@@ -109,7 +109,7 @@ def test_a_comparison_is_paired_by_problem() -> None:
     assert found.warning is not None
 
 
-def test_several_samples_a_problem_are_compared_by_their_means() -> None:
+def test_several_samples_per_problem_are_compared_by_their_means() -> None:
     before = make_means([0.25, 0.5, 0.5, 0.75, 0.0, 0.0], [100] * 6, samples=4)
     after = make_means([0.5, 0.75, 1.0, 1.0, 0.25, 0.5], [100] * 6, samples=4)
     found = compare(before, after)
@@ -119,11 +119,11 @@ def test_several_samples_a_problem_are_compared_by_their_means() -> None:
     assert found.tokens_p == 1.0
 
 
-def test_nothing_in_common_is_nothing_to_compare() -> None:
+def test_models_without_common_problems_are_not_compared() -> None:
     assert compare(make_means([1], [1]), {"other": ProblemMeans(1, 1, 1)}) is None
 
 
-def test_thirty_problems_come_with_a_plain_warning() -> None:
+def test_thirty_problems_have_a_warning() -> None:
     warning = describe_power(30)
     assert "3.3 points" in warning
     # Six changes, all in one direction, are the least with p below 0.05.
@@ -151,7 +151,7 @@ def test_a_sign_test_says_how_many_wins_it_needs() -> None:
     assert describe_sign_test(5) == "5 pairs with a winner: too few for any result to be significant"
 
 
-def test_a_share_that_does_not_vary_is_not_taken_for_certain() -> None:
+def test_a_share_of_equal_values_has_wilsons_interval() -> None:
     assert bootstrap_share([[1.0, 1.0]] * 30) == wilson(30, 30)
     assert bootstrap_share([[0.0]] * 30) == wilson(0, 30)
     assert bootstrap_share([[0.0], [1.0]] * 15) == bootstrap_mean([[0.0], [1.0]] * 15)

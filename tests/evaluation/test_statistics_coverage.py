@@ -1,4 +1,4 @@
-"""How often a 95% interval holds the truth, by simulation: 100 problems of 4 samples, and 30 problems of one.
+"""How often a 95% interval contains the true value, by simulation: 100 problems of 4 samples, 30 problems of one.
 
 Seeds are fixed. A simulation of 600 has a standard error of 0.9 points around 95%.
 """
@@ -14,14 +14,14 @@ ROUNDS = 600
 
 
 def cover(draw: Callable[[], Interval | None], truth: float) -> float:
-    """Share of the rounds whose interval holds the truth."""
+    """Share of the rounds whose interval contains the true value."""
     intervals = [interval for interval in (draw() for _ in range(ROUNDS)) if interval is not None]
     assert len(intervals) == ROUNDS
     return sum(low - 1e-9 <= truth <= high + 1e-9 for low, high in intervals) / ROUNDS
 
 
 @pytest.mark.parametrize("truth", [0.5, 0.9])
-def test_accuracy_over_several_samples_a_problem(truth: float) -> None:
+def test_accuracy_over_several_samples_per_problem(truth: float) -> None:
     generator = np.random.default_rng(21)
 
     def draw() -> Interval | None:
@@ -31,7 +31,7 @@ def test_accuracy_over_several_samples_a_problem(truth: float) -> None:
     assert 0.93 <= cover(draw, truth) <= 0.97
 
 
-def test_tokens_over_several_samples_a_problem() -> None:
+def test_tokens_over_several_samples_per_problem() -> None:
     generator = np.random.default_rng(22)
 
     def draw() -> Interval | None:

@@ -1,4 +1,4 @@
-"""Statistics against other people's: statsmodels, scipy, and counting every case."""
+"""Statistics compared with statsmodels and scipy, and with the enumeration of every case."""
 
 import random
 from itertools import combinations, product
@@ -74,7 +74,7 @@ def test_the_bootstrap_equals_scipys_where_every_cluster_is_one_value() -> None:
 
 @pytest.mark.parametrize("sizes", [(4, 4), (1, 8)])
 def test_the_cluster_bootstrap_is_as_wide_as_gees_robust_interval(sizes: tuple[int, int]) -> None:
-    """Problems of equal and of unequal numbers of samples, alike within a problem."""
+    """Problems with equal and with unequal numbers of samples, correlated within a problem."""
     draw = np.random.default_rng(15)
     clusters = [draw.normal(draw.normal(100, 20), 10, draw.integers(sizes[0], sizes[1] + 1)) for _ in range(300)]
     values, groups = np.concatenate(clusters), np.repeat(np.arange(300), [len(cluster) for cluster in clusters])

@@ -9,7 +9,7 @@ from tests.report.run_fixture import build_run, make_config
 
 @pytest.fixture(scope="session")
 def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run; read-only for its users, reports go elsewhere."""
+    """A finished run. Tests must not write to it."""
     return build_run(tmp_path_factory.mktemp("fixture") / "demo")
 
 
@@ -20,5 +20,5 @@ def html(run_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drawing is most of a report's time, and one test looks at it."""
+    """Skip the drawing of figures, which takes most of a report's time."""
     monkeypatch.setattr(report, "figures_of", lambda *_: {})

@@ -1,4 +1,4 @@
-"""A run directory as the stages leave it, made up: small and deterministic, with hostile text in some records.
+"""A made-up run directory, as the stages leave it: small, deterministic, with hostile text in some records.
 
 build_run(tmp_path / "run", n_traces=24)
 """
@@ -30,7 +30,7 @@ BENCHMARKS = {
 def build_run(
     root: Path, n_traces: int = 24, n_samples: int = 1, models: tuple[str, ...] = ("base", "drp"), seed: int = 0
 ) -> Path:
-    """Everything a finished run holds. n_samples: samples a problem in eval."""
+    """Write everything that a finished run holds. n_samples: samples per problem in eval."""
     random_ = random.Random(seed)
     prunings = [make_pruning(number, random_) for number in range(n_traces)]
     write(root / "traces.jsonl", prunings)
@@ -140,7 +140,7 @@ def make_pruning(number: int, random_: random.Random) -> Pruning:
 
 
 def write_long_traces(root: Path, n_traces: int, seed: int = 0) -> Path:
-    """pruned.jsonl alone, of traces as long as real ones: 24 steps, some 4,000 characters, 1,000 tokens."""
+    """Write only pruned.jsonl, with traces as long as real ones: 24 steps, some 4,000 characters, 1,000 tokens."""
     random_ = random.Random(seed)
     words = "".join(random_.choices("etaoinshrdlucm ", k=60_000)).split() + list(NAMES + ITEMS) * 20
     sentences = [" ".join(random_.choices(words, k=28)) + ". " for _ in range(2000)]
@@ -218,7 +218,7 @@ def write_evaluation(folder: Path, model: str, n_samples: int, random_: random.R
 def make_sample(
     problem: str, easy: bool, model: str, tokens: float, spread: float, number: int, random_: random.Random
 ) -> Sample:
-    """An easy problem is mostly answered right, by every model."""
+    """An easy problem is mostly answered correctly, by every model."""
     n_tokens = max(20, round(random_.lognormvariate(math.log(tokens) - spread**2 / 2, spread)))
     looping = random_.random() < (0.03 if model == "base" else 0.01)
     if looping:

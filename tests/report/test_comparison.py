@@ -1,4 +1,4 @@
-"""Runs side by side: the paper's ablations, paired tests, seeds, what differs."""
+"""Runs side by side: the paper's ablations, paired tests, seeds, configuration differences."""
 
 import json
 import random
@@ -32,7 +32,7 @@ def change_manifests(root: Path, **changes: object) -> None:
         path.write_text(json.dumps(manifest))
 
 
-def test_runs_stand_side_by_side_with_what_differs(run_dir: Path, tmp_path: Path) -> None:
+def test_runs_are_shown_side_by_side_with_their_differences(run_dir: Path, tmp_path: Path) -> None:
     default = build_run(tmp_path / "default", n_traces=3, seed=1)
     change_manifests(default, decompose={"method": "default"})
     gemini = build_run(tmp_path / "gemini", n_traces=3, seed=2)
@@ -75,7 +75,7 @@ def test_trained_models_are_tested_on_the_problems_that_runs_share(run_dir: Path
     assert "aime24, 10 problems" in (folder / "tables.md").read_text()
 
 
-def test_what_each_teacher_did_and_cost_stands_side_by_side(run_dir: Path, tmp_path: Path) -> None:
+def test_actions_and_costs_are_listed_by_run(run_dir: Path, tmp_path: Path) -> None:
     other = build_run(tmp_path / "other", n_traces=3)
     folder = report.run(make_config(run_dir), RunOptions(output=tmp_path / "report"), [other]).parent
     tables = read_tables(folder)
@@ -87,7 +87,7 @@ def test_what_each_teacher_did_and_cost_stands_side_by_side(run_dir: Path, tmp_p
     assert tables["Cost by run"][0].endswith("| \\$3.68 | 39 min 16 s | 0.59 | \\$4.87 |")
 
 
-def test_runs_in_folders_of_one_name_are_told_apart(run_dir: Path, tmp_path: Path) -> None:
+def test_runs_in_folders_of_the_same_name_get_different_names(run_dir: Path, tmp_path: Path) -> None:
     other = build_run(tmp_path / "elsewhere" / run_dir.name, n_traces=2)
     folder = report.run(make_config(run_dir), RunOptions(output=tmp_path / "report"), [other]).parent
     assert [row.split("|")[1].strip() for row in read_tables(folder)["Teacher actions by run"]] == [
@@ -108,7 +108,7 @@ def test_ablations_evaluated_in_one_run_directory_have_the_paper_s_tables(tmp_pa
     assert teachers == ["Base", "with gpt-4o as teacher", "with gemini as teacher"]
 
 
-def test_a_seed_alone_makes_a_group(run_dir: Path, tmp_path: Path) -> None:
+def test_runs_with_other_differences_than_the_seed_are_not_combined(run_dir: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(run_dir, copy)
     other = build_run(tmp_path / "other", n_traces=2)
@@ -122,7 +122,7 @@ def save_problems(target: Path, sources: str) -> None:
 
 
 def build_evaluation(root: Path, seed: int, **models: str) -> Path:
-    """A run that evaluated models and did nothing else."""
+    """A run with an evaluation only."""
     for name, model in models.items():
         write_evaluation(root / "eval" / name, name, 1, random.Random(seed))
         change_manifests(root / "eval" / name, model={"model": model}, seed=seed)
@@ -143,7 +143,7 @@ def test_runs_that_only_evaluate_are_seeds_of_the_same_models(tmp_path: Path) ->
     assert "Cost by run" not in tables
 
 
-def test_runs_on_other_problems_are_no_seeds_whatever_they_are_evaluated_on(tmp_path: Path) -> None:
+def test_runs_are_combined_across_benchmarks_but_not_across_training_problems(tmp_path: Path) -> None:
     roots = [build_run(tmp_path / f"run{seed}", n_traces=2, seed=seed) for seed in range(3)]
     for seed, root in enumerate(roots):
         change_manifests(root, seed=seed)
@@ -158,7 +158,7 @@ def test_runs_on_other_problems_are_no_seeds_whatever_they_are_evaluated_on(tmp_
     assert "| problems | prm12k | prm12k | gsm8k |" in tables["Configuration differences"]
 
 
-def test_a_run_directory_stands_in_for_its_configuration(tmp_path: Path) -> None:
+def test_a_run_directory_can_be_given_in_place_of_its_configuration(tmp_path: Path) -> None:
     root = build_run(tmp_path / "old", n_traces=2)
     (root / "effective-config.yaml").write_text(
         "run_dir: somewhere/else\nstudent: {model: a/b-student}\neval: {cutoff_tokens: 500}\n"
@@ -184,7 +184,7 @@ def test_a_run_directory_without_one_is_shown_with_the_defaults(
         report.find_config(root)
 
 
-def test_run_directories_alone_will_do_on_the_command_line(run_dir: Path, tmp_path: Path) -> None:
+def test_run_directories_are_accepted_on_the_command_line(run_dir: Path, tmp_path: Path) -> None:
     other = build_run(tmp_path / "other", n_traces=2)
     done = CliRunner().invoke(app, ["report", str(run_dir), str(other), "--output", str(tmp_path / "report")])
     assert done.exit_code == 0, done.output

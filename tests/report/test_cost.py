@@ -33,7 +33,7 @@ def evaluate(before: int, after: int) -> Evaluation:
     return Evaluation(["base", "drp"], ["gsm8k"], 12000, outcomes, scores, {})
 
 
-def test_what_was_paid_counts_and_what_the_judge_took_does_not() -> None:
+def test_cost_counts_what_was_paid_without_the_judge() -> None:
     cost = ModelCost.of(COSTS, ReportSettings())
     assert (cost.usage.cost_usd, cost.usage.calls, cost.gpu_hours, cost.dollars) == (6.0, 18, 1.5, 9.0)
 
@@ -57,7 +57,7 @@ def test_an_unknown_price_has_no_break_even_and_longer_answers_never_pay() -> No
         assert {cell.text for cell in table.rows[0].cells[2:]} == {text}
 
 
-def test_without_the_base_there_is_nothing_to_break_even_with() -> None:
+def test_without_the_base_there_is_no_break_even_table() -> None:
     both = evaluate(900, 300)
     alone = Evaluation(["drp"], ["gsm8k"], 12000, {}, {("drp", "gsm8k"): both.scores["drp", "gsm8k"]}, {})
     assert break_even_table(COSTS, both, ReportSettings()) is not None

@@ -1,4 +1,4 @@
-"""Names that are markup, commands or escape sequences, in every place where a name is shown."""
+"""Names that contain markup, commands or escape sequences, in every output that shows a name."""
 
 import io
 import re
@@ -18,7 +18,7 @@ NAME = "\x1b]0;owned\x07x|<script>alert(1)<!--[a](javascript:b)$y$*_`&%#{}^~\\in
 
 
 class Written(NamedTuple):
-    """What a report left."""
+    """What a report wrote."""
 
     folder: Path
     stdout: str
@@ -70,13 +70,13 @@ def test_no_name_is_an_element_of_the_page(hostile_report: Written) -> None:
     assert not set("\x1b\x07") & set(text)
 
 
-def test_what_starts_a_list_or_a_heading_is_a_word() -> None:
+def test_markdown_list_and_heading_markers_are_escaped() -> None:
     assert [escape_markdown(text) for text in ("# a", "- a", "1. a", "#Tokens", "+DRP", "-5%")] == [
         "\\# a", "\\- a", "1\\. a", "#Tokens", "+DRP", "-5%",
     ]  # fmt: skip
 
 
-def test_a_row_s_first_bracket_is_no_option_of_the_row_before() -> None:
+def test_latex_brackets_at_the_start_of_a_row_are_escaped() -> None:
     assert escape_latex("[1pt] *") == "{[}1pt{]} {*}"
 
 
@@ -86,7 +86,7 @@ def test_whole_escape_sequences_are_removed() -> None:
     assert "\x1b" not in strip_controls(HOSTILE)
 
 
-def test_hostile_text_is_one_harmless_line() -> None:
+def test_escaped_text_is_one_line_without_escape_sequences() -> None:
     for write in (escape_markdown, escape_latex, escape_terminal):
         assert "\n" not in write(f"{HOSTILE}\n\n# a")
         assert "\x1b" not in write(HOSTILE)

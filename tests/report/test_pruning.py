@@ -1,4 +1,4 @@
-"""What a teacher did, and what a judge said of it."""
+"""Tokens saved by skill, and the table of judged comparisons."""
 
 import random
 from pathlib import Path
@@ -13,7 +13,7 @@ from tests.evaluation.test_preference import judgement
 from tests.report.run_fixture import make_pruning
 
 
-def test_savings_are_shared_out_by_length() -> None:
+def test_the_text_of_a_merge_is_divided_by_step_length() -> None:
     record = make_pruning(1, random.Random(0))
     left = {index: (action.value, round(characters)) for index, action, characters in each_step(record)}
     merged = record.edits[2]

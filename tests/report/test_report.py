@@ -1,4 +1,4 @@
-"""The whole stage over made-up run directories: complete, half-finished, empty, hostile, and side by side."""
+"""The stage `report` on made-up run directories: complete, unfinished, empty, and with hostile text."""
 
 import base64
 import gzip
@@ -20,7 +20,7 @@ from tests.report.run_fixture import HOSTILE, build_run, make_config, make_pruni
 
 
 class Reader(HTMLParser):
-    """What a browser would make of the page: elements, their attributes, and text outside scripts."""
+    """The page as a browser parses it: elements with their attributes, and the contents of scripts."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -65,7 +65,9 @@ def test_everything_is_written(html: Path) -> None:
 
 
 @pytest.mark.usefixtures("without_figures")
-def test_the_main_table_ends_what_is_printed(run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_main_table_and_the_headline_are_printed(
+    run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     report.run(make_config(run_dir), RunOptions(output=tmp_path))
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines if line.startswith(("Base", "+DRP"))] == ["Base", "+DRP"]
@@ -73,7 +75,7 @@ def test_the_main_table_ends_what_is_printed(run_dir: Path, tmp_path: Path, caps
     assert str(tmp_path / "index.html") in lines[-1]
 
 
-def test_the_page_is_one_file_that_needs_no_other(html: Path) -> None:
+def test_the_page_refers_to_no_other_file(html: Path) -> None:
     reader = Reader(html.read_text())
     outside = [
         value
@@ -85,7 +87,7 @@ def test_the_page_is_one_file_that_needs_no_other(html: Path) -> None:
     assert "@import" not in html.read_text()
 
 
-def test_hostile_text_makes_no_element(html: Path) -> None:
+def test_hostile_text_becomes_no_element(html: Path) -> None:
     text = html.read_text()
     reader = Reader(text)
     scripts = [attributes for tag, attributes in reader.tags if tag == "script"]
@@ -95,7 +97,7 @@ def test_hostile_text_makes_no_element(html: Path) -> None:
     assert not any(character in text for character in "\u2028\u2029\x1b\x00")
 
 
-def test_the_policy_lets_the_page_s_own_script_run_alone(html: Path) -> None:
+def test_the_security_policy_allows_only_the_page_s_own_script(html: Path) -> None:
     reader = Reader(html.read_text())
     [policy] = [
         attributes["content"] for tag, attributes in reader.tags if "http-equiv" in attributes and tag == "meta"
@@ -127,7 +129,7 @@ def test_the_traces_in_the_page_are_those_of_the_run(html: Path, run_dir: Path) 
 
 
 @pytest.mark.usefixtures("without_figures")
-def test_an_unfinished_artifact_is_said_to_be_so(tmp_path: Path) -> None:
+def test_unfinished_artifacts_are_named_on_the_page(tmp_path: Path) -> None:
     root = build_run(tmp_path / "run", n_traces=2)
     path = root / "eval/drp/gsm8k.jsonl.manifest.json"
     path.write_text(path.read_text().replace('"complete"', '"interrupted"'))
@@ -166,7 +168,7 @@ def test_a_half_finished_run_has_a_report(
 
 
 @pytest.mark.filterwarnings("error")
-def test_traces_whose_tokens_nobody_counted_have_dashes(tmp_path: Path) -> None:
+def test_unknown_token_counts_are_shown_as_dashes(tmp_path: Path) -> None:
     random_ = random.Random(0)
     unknown = {"n_tokens": None, "n_tokens_pruned": None}
     write(tmp_path / "pruned.jsonl", [make_pruning(n, random_).model_copy(update=unknown) for n in range(3)])
@@ -188,7 +190,7 @@ def test_an_empty_run_directory_has_a_report_too(tmp_path: Path) -> None:
     assert "No results yet" in report.run(make_config(tmp_path)).read_text()
 
 
-def test_a_run_that_is_not_there_is_the_user_s_mistake(tmp_path: Path, run_dir: Path) -> None:
+def test_a_missing_run_directory_is_an_input_error(tmp_path: Path, run_dir: Path) -> None:
     with pytest.raises(InputError, match="no such run directory"):
         report.run(make_config(tmp_path / "none"))
     with pytest.raises(InputError, match="no such run directory"):
@@ -208,7 +210,7 @@ def test_names_that_look_like_markup_stay_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("without_figures")
-def test_several_samples_a_problem_bring_their_table(tmp_path: Path) -> None:
+def test_several_samples_per_problem_have_a_table(tmp_path: Path) -> None:
     root = build_run(tmp_path / "run", n_traces=1, n_samples=3)
     folder = report.run(make_config(root)).parent
     markdown = (folder / "tables.md").read_text()

@@ -13,7 +13,7 @@ TABLE = Table(
 )
 
 
-def test_markdown_keeps_its_columns_whatever_stands_in_them() -> None:
+def test_markdown_escapes_column_separators() -> None:
     lines = write_markdown(TABLE).splitlines()
     assert lines[2] == "| Model | a\\_b\\|c Pass@1 | a\\_b\\|c #Tokens |"
     assert lines[3] == "| --- | ---: | ---: |"
@@ -21,7 +21,7 @@ def test_markdown_keeps_its_columns_whatever_stands_in_them() -> None:
     assert "&lt;b&gt;" in lines[-1]
 
 
-def test_latex_escapes_what_it_would_obey() -> None:
+def test_latex_escapes_special_characters() -> None:
     text = write_latex(TABLE)
     assert "\\multicolumn{2}{c}{a\\_b\\textbar{}c}" in text
     assert "+DRP & 94.1\\% & 328 ($-$64\\%) \\\\" in text
@@ -30,7 +30,7 @@ def test_latex_escapes_what_it_would_obey() -> None:
     assert "\\begin{tabular}{lrr}" in text
 
 
-def test_text_lines_up_and_is_plain_ascii() -> None:
+def test_text_is_aligned_ascii() -> None:
     text = write_text(TABLE)
     assert text.isascii()
     assert "+DRP    94.1%  328 (-64%)" in text

@@ -8,7 +8,7 @@ from drp.errors import InputError
 from drp.report.terminal import view
 
 
-def test_a_list_has_a_line_a_trace_and_a_failure(run_dir: Path) -> None:
+def test_the_list_has_a_line_for_each_trace_and_failure(run_dir: Path) -> None:
     lines = view(run_dir, width=90).splitlines()
     assert len(lines) == 25
     assert lines[0].startswith("gsm8k-train-0#0")
@@ -17,7 +17,7 @@ def test_a_list_has_a_line_a_trace_and_a_failure(run_dir: Path) -> None:
     assert max(map(len, lines)) <= 90
 
 
-def test_a_trace_has_its_steps_skills_actions_and_what_became_of_it(run_dir: Path) -> None:
+def test_a_trace_is_shown_with_steps_skills_actions_and_pruned_text(run_dir: Path) -> None:
     text = view(run_dir, "gsm8k-train-1#0", width=140)
     for part in ("Verification", "delete", "rewrite", "merge", "keep", "Wait, let me check", "Pruned", "\\boxed{"):
         assert part in text
@@ -42,12 +42,12 @@ def test_color_marks_what_was_deleted(run_dir: Path) -> None:
     assert "\x1b[2;9m" in view(run_dir, "gsm8k-train-1#0", width=140, color=True)
 
 
-def test_earlier_artifacts_will_do(run_dir: Path, tmp_path: Path) -> None:
+def test_a_trace_that_is_not_pruned_yet_is_shown_with_its_steps(run_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "steps.jsonl").write_bytes((run_dir / "steps.jsonl").read_bytes())
     assert "Verification" in view(tmp_path, "gsm8k-train-1#0", width=140)
 
 
-def test_what_is_not_there_is_named(run_dir: Path, tmp_path: Path) -> None:
+def test_a_missing_run_or_trace_is_an_input_error(run_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no trace `nobody`"):
         view(run_dir, "nobody")
     with pytest.raises(InputError, match="no traces yet"):

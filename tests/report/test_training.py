@@ -1,4 +1,4 @@
-"""The course of a training as the report shows it."""
+"""The loss figure and the summary table of a training."""
 
 import json
 from pathlib import Path
@@ -30,7 +30,7 @@ def test_losses_learning_rate_and_the_kept_step_are_drawn(tmp_path: Path) -> Non
     ]  # fmt: skip
 
 
-def test_a_training_that_still_runs_has_kept_nothing_yet(tmp_path: Path) -> None:
+def test_a_running_training_has_no_kept_step(tmp_path: Path) -> None:
     training = read_training(write_log(tmp_path))
     assert training is not None
     assert training.kept_step is None

@@ -1,4 +1,4 @@
-"""The traces as the page embeds them; tests/report/test_browser.py opens them."""
+"""The viewer's data; test_viewer_browser.py shows it in a browser."""
 
 import json
 import random
@@ -15,7 +15,7 @@ def test_script_data_cannot_leave_its_element() -> None:
     text.encode()
 
 
-def test_texts_over_the_limit_are_left_out_and_listed() -> None:
+def test_entries_beyond_the_size_limit_are_listed_without_texts() -> None:
     viewer = ViewerData(total_limit=1)
     for number in range(200):
         viewer.add_trace(make_pruning(number, random.Random(number)))

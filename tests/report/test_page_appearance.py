@@ -1,4 +1,4 @@
-"""How the page looks and is reached: contrast, keyboard, screens, dark."""
+"""The look and the accessibility of the page in a real Chromium: contrast, keyboard, screen sizes, dark mode."""
 
 from pathlib import Path
 
@@ -40,7 +40,7 @@ CONTRAST = """(() => {
 })()"""
 
 
-def test_everything_is_reached_by_the_keyboard_and_named(html: Path) -> None:
+def test_everything_is_reachable_by_keyboard_and_labelled(html: Path) -> None:
     async def test(page: Page) -> None:
         focusable = "[...document.querySelectorAll('a[href], input, select, summary, [tabindex=\"0\"]')]"
         unnamed = f"{focusable}.filter(e => !(e.textContent.trim() || e.ariaLabel || e.closest('label')?.textContent))"
@@ -58,7 +58,7 @@ def test_everything_is_reached_by_the_keyboard_and_named(html: Path) -> None:
     in_browser(html, test)
 
 
-def test_nothing_jumps_while_the_page_opens(html: Path) -> None:
+def test_nothing_moves_while_the_page_loads(html: Path) -> None:
     shifts = """new Promise((resolve) => {
       let sum = 0;
       new PerformanceObserver((list) => { for (const entry of list.getEntries()) sum += entry.value; })
@@ -73,7 +73,7 @@ def test_nothing_jumps_while_the_page_opens(html: Path) -> None:
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_text_stands_out_from_its_ground(html: Path, dark: bool) -> None:
+def test_text_has_enough_contrast(html: Path, dark: bool) -> None:
     """WCAG AA: a contrast of 4.5, or 3 for large text."""
 
     async def test(page: Page) -> None:
@@ -86,7 +86,7 @@ def test_text_stands_out_from_its_ground(html: Path, dark: bool) -> None:
 
 
 @pytest.mark.parametrize("width", [375, 768, 1280])
-def test_nothing_sticks_out_of_any_screen(html: Path, width: int) -> None:
+def test_the_page_is_no_wider_than_the_screen(html: Path, width: int) -> None:
     async def test(page: Page) -> None:
         assert await page.evaluate("document.documentElement.scrollWidth") <= width
 
@@ -106,7 +106,7 @@ def test_no_word_of_a_table_is_broken_on_a_phone(html: Path) -> None:
     in_browser(html, test, 375)
 
 
-def test_dark_and_light_follow_the_reader(html: Path) -> None:
+def test_colors_follow_the_preferred_color_scheme(html: Path) -> None:
     async def test(page: Page) -> None:
         background = "getComputedStyle(document.body).backgroundColor"
         light = await page.evaluate(background)

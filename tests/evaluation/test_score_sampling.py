@@ -1,4 +1,4 @@
-"""Several samples, several seeds and any cutoff, against plain enumeration."""
+"""Several samples, several seeds and any cutoff, compared with plain enumeration."""
 
 import itertools
 import random
@@ -18,13 +18,13 @@ from drp.evaluation.score import (
 )
 from drp.evaluation.statistics import compare
 from drp.report.figures import captured_shares
-from tests.evaluation.test_scores import make_outcome
+from tests.evaluation.test_outcomes import make_outcome
 
 CUTOFF = 1000
 
 
 def draw_outcomes(random_: random.Random, problems: int, samples: int) -> list[Outcome]:
-    """Right, wrong, ungraded, truncated and looping ones of every length."""
+    """Correct, incorrect, ungraded, truncated and looping outcomes of different lengths."""
     return [
         make_outcome(
             f"p{problem}#{k}",
@@ -51,7 +51,7 @@ def test_pass_at_k_is_the_share_of_all_subsets_with_a_right_one(samples: int) ->
         assert value == pytest.approx(fmean(fmean(any(subset) for subset in many) for many in subsets))
 
 
-def test_pass_at_more_than_the_samples_is_not_stated() -> None:
+def test_pass_at_k_is_not_given_for_more_than_the_samples() -> None:
     outcomes = draw_outcomes(random.Random(0), 4, 3)
     assert max(pass_at_powers(group_by_problem(outcomes))) == 3
     assert max(score(outcomes, "cap", CUTOFF).pass_at) == 3
@@ -113,7 +113,7 @@ def test_several_seeds_are_the_mean_and_the_deviation_of_their_scores() -> None:
 
 
 def test_more_seeds_do_not_make_more_problems() -> None:
-    """The same evaluation three times over is no better known than once."""
+    """The same evaluation repeated three times has the same intervals as once."""
     once = draw_outcomes(random.Random(3), 40, 1)
     found = score_seeds([once] * 3, "none", CUTOFF)
     assert (found.accuracy_sd, found.tokens_sd) == pytest.approx((0, 0))

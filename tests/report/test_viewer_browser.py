@@ -45,7 +45,7 @@ def test_filters_search_and_order_work(html: Path) -> None:
     in_browser(html, test)
 
 
-def test_search_goes_through_the_texts_and_marks_what_it_found(html: Path) -> None:
+def test_search_covers_the_texts_and_highlights_matches(html: Path) -> None:
     async def test(page: Page) -> None:
         count = "document.getElementById('count').textContent"
         for query, number in (("lost a bag", 8), ('"could also have LOST a bag"', 8), ('"lost a bag, but not"', 8)):
@@ -89,7 +89,7 @@ def test_hostile_text_runs_nothing_and_is_shown_as_it_is(html: Path) -> None:
     in_browser(html, test)
 
 
-def test_the_list_goes_by_the_keyboard(html: Path) -> None:
+def test_the_list_can_be_used_by_keyboard(html: Path) -> None:
     async def test(page: Page) -> None:
         key = "document.getElementById('list').dispatchEvent(new KeyboardEvent('keydown', {key: '%s'}))"
         await page.evaluate(key % "ArrowDown")
@@ -104,7 +104,7 @@ def test_the_list_goes_by_the_keyboard(html: Path) -> None:
 
 
 @pytest.mark.usefixtures("without_figures")
-def test_a_page_takes_no_more_traces_than_the_settings_say(run_dir: Path, tmp_path: Path) -> None:
+def test_a_page_includes_at_most_max_traces(run_dir: Path, tmp_path: Path) -> None:
     path = report.run(make_config(run_dir, report={"max_traces": 5}), RunOptions(output=tmp_path))
 
     async def test(page: Page) -> None:

@@ -1,4 +1,4 @@
-"""Load problems from benchmarks on the hub and from local files, all through the `datasets` library.
+"""Load problems from benchmarks on the hub and from local files: JSONL with `drp.runs.jsonl`, the rest with `datasets`.
 
 A known name has its hub data set, split, columns and row filter in `BENCHMARKS`; with `path` its rows are read from a
 local file instead. A row that is no problem (a broken line, no question, no gold answer, a duplicate id) becomes a
@@ -14,17 +14,20 @@ import heapq
 import itertools
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
+
+from pydantic import RootModel
 
 from drp.config.sections import Columns, SourceSettings
 from drp.errors import InputError
 from drp.grading.answers import extract_gold
 from drp.records import Failure, Problem
-from drp.runs.jsonl import explain_os_errors
+from drp.runs.jsonl import explain_os_errors, read_records
 
 DatasetRow = Mapping[str, Any]
 """One row of a data set, by column."""
@@ -169,27 +172,20 @@ def read_rows(source: SourceSettings) -> Iterator[DatasetRow | str]:
         return _hub_rows(source)
     with explain_os_errors(path):
         path.open("rb").close()
-    pattern = glob.escape(str(path.absolute()))
     if path.suffix in (".jsonl", ".ndjson"):
-        lines = _load(source, "text", data_files=pattern, encoding="utf-8-sig", encoding_errors="replace")
-        return _parse_lines((line["text"] for line in lines), str(path))
+        return _read_jsonl(path)
     if path.suffix in (".json", ".parquet"):
-        return _load(source, path.suffix[1:], data_files=pattern)
+        return _load(source, path.suffix[1:], data_files=glob.escape(str(path.absolute())))
     raise InputError(f"{path}: cannot read this kind of file; expected .jsonl, .json or .parquet")
 
 
-def _parse_lines(lines: Iterable[str], path: str) -> Iterator[DatasetRow | str]:
-    from pydantic_core import from_json
+class _JsonRow(RootModel[dict[str, Any]]):
+    """A line of a JSONL file with any columns."""
 
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = from_json(line)
-        except ValueError as error:
-            yield f"{path}:{number}: not a line of JSON ({error})"
-        else:
-            yield row if isinstance(row, dict) else f"{path}:{number}: expected an object with named columns"
+
+def _read_jsonl(path: Path) -> Iterator[DatasetRow | str]:
+    for row in read_records(path, _JsonRow):
+        yield f"{path.parent}/{row.message}" if isinstance(row, Failure) else row.root
 
 
 def _hub_rows(source: SourceSettings) -> Iterator[DatasetRow]:

@@ -28,6 +28,18 @@ def test_every_verb_has_help(drp: Callable[..., Ended], verb: str) -> None:
     assert "Usage" in ended.out
 
 
+def test_doctor_names_a_missing_key_and_how_to_set_it(
+    drp: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.setenv("GEMINI_API_KEY", "secret")
+    lines = {line.split()[0]: line for line in drp("doctor").out.splitlines()}
+    assert "export OPENAI_API_KEY=" in lines["openai"]
+    assert "GEMINI_API_KEY is set" in lines["gemini"]
+    assert "secret" not in lines["gemini"]
+    assert lines["python"].endswith("ok")
+
+
 def test_a_typo_in_the_configuration(drp: Callable[..., Ended], config: Path) -> None:
     ended = drp("decompose", config, "--set", "teacher.provder=rules")
     assert ended.status == 2

@@ -18,7 +18,7 @@ from drp.records import Problem, Pruning, Record, Trace
 from drp.runs.jsonl import digest, explain_os_errors, read_records
 from drp.runs.manifest import load_manifest
 from drp.runs.rundir import RunDir
-from drp.teachers.llm.division import foresee_tokens
+from drp.teachers.llm.division import estimate_tokens
 
 PAPER_TOKENS = {"gsm8k-train": 917, "gsm8k": 917, "prm12k": 2486, "math500": 2486, "aime24": 8674, "amc23": 4845}
 """Mean length of R1-Distill-Qwen-7B's responses (paper, Table 1); for training sets, that of their benchmark."""
@@ -83,7 +83,7 @@ def estimate_train(config: Config, n_to_prune: int, response_tokens: int) -> Sta
     if manifest is not None and manifest.state == "complete":
         return StageEstimate("train", 0, gpu_hours=0.0)
     lengths = [
-        (record.n_tokens_pruned or foresee_tokens(record.pruned_response)) + foresee_tokens(record.question)
+        (record.n_tokens_pruned or estimate_tokens(record.pruned_response)) + estimate_tokens(record.question)
         for record in (read_records(rundir.pruned, Pruning) if rundir.pruned.exists() else ())
         if isinstance(record, Pruning)
     ]
@@ -98,7 +98,7 @@ def estimate_train(config: Config, n_to_prune: int, response_tokens: int) -> Sta
 
 def make_typical_trace(n_tokens: int) -> Trace:
     """A trace that stands for a response of this length, seven tenths of which are thinking."""
-    n_sentences = max(1, round(n_tokens / foresee_tokens(_SENTENCE)))
+    n_sentences = max(1, round(n_tokens / estimate_tokens(_SENTENCE)))
     n_thinking = max(1, round(_THINKING_SHARE * n_sentences))
     return Trace(
         id="typical#0",

@@ -20,8 +20,7 @@ from drp.records import Decomposition, Trace, Usage
 from drp.runs.jsonl import read_records
 from drp.runs.progress import write_dollars
 from drp.runs.rundir import RunDir
-from drp.teachers.llm.dialogue import Ask
-from drp.teachers.llm.prompts import Prompts
+from drp.teachers.llm.dialogue import PlannedRequest
 from drp.teachers.llm.teacher import LLMTeacher
 from drp.teachers.rules.segmentation import segment
 
@@ -39,26 +38,28 @@ class TeachingEstimate:
         self._asks_model = settings.provider != "rules"
         self._stored = _StoredReplies(config)
         self._price = find_price(settings)
-        self._teacher = LLMTeacher(None, settings, self._method, Prompts.load(settings.prompts_dir))
+        self._teacher = LLMTeacher(None, settings, self._method)
         self.decompose, self.prune = RequestTotals(self._price), RequestTotals(self._price)
 
     def add_trace(self, trace: Trace, times: int = 1) -> None:
         """Add a trace that is still to be decomposed and then pruned, or `times` traces like it."""
-        self._add(self.decompose, trace, self._teacher.foresee_decompose, times)
+        self._add(self.decompose, trace, self._teacher.plan_decompose, times)
         steps = segment(trace.thinking, self._method) if self._asks_model else []
         self.add_decomposition(Decomposition(**dict(trace), steps=steps, teacher="rules", usage=Usage()), times)
 
     def add_decomposition(self, decomposition: Decomposition, times: int = 1) -> None:
         """Add steps that are still to be pruned."""
-        self._add(self.prune, decomposition, self._teacher.foresee_prune, times)
+        self._add(self.prune, decomposition, self._teacher.plan_prune, times)
 
-    def _add(self, totals: RequestTotals, record: TraceT, plan: Callable[[TraceT], list[Ask]], times: int) -> None:
+    def _add(
+        self, totals: RequestTotals, record: TraceT, plan: Callable[[TraceT], list[PlannedRequest]], times: int
+    ) -> None:
         totals.records += times
-        for ask in plan(record) if self._asks_model else []:
-            if self._stored.has(ask):
+        for request in plan(record) if self._asks_model else []:
+            if self._stored.has(request):
                 totals.stored += times
             else:
-                totals.add(ask, times)
+                totals.add(request, times)
 
     def list_stages(self) -> list[StageEstimate]:
         """Decompose, prune, and the expected re-asks of both."""
@@ -123,10 +124,10 @@ class _StoredReplies:
             if reply.finish_reason != "empty":
                 self._keys.add(reply.id)
 
-    def has(self, ask: Ask) -> bool:
+    def has(self, request: PlannedRequest) -> bool:
         if not self._keys:
             return False
-        return hash_request(self._settings, self._address, [Message("user", ask.prompt)]) in self._keys
+        return hash_request(self._settings, self._address, [Message("user", request.prompt)]) in self._keys
 
     @cached_property
     def _address(self) -> str:

@@ -1,17 +1,23 @@
-"""What a teacher does, whoever it is: the task level. The wire level is `drp.chat`.
+"""The interface of a teacher: decompose a trace into steps, and prune the steps of a decomposed trace.
 
-A teacher's answer is checked by `teachers.checks` before it becomes a record.
+`drp.teachers.llm` asks a language model, `drp.teachers.rules` works offline. Their answers are checked
+(`drp.teachers.checks`) before they become records.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from drp.records import Action, Decomposition, Edit, Step, Trace, Usage
+
+Task = Literal["decompose", "prune"]
+
+Method = Literal["skill", "default", "sentence"]
+"""How a trace is split, see `DecomposeSettings.method`."""
 
 
 @dataclass(frozen=True)
 class Segmentation:
-    """The thinking of one trace as steps that tile it."""
+    """The steps of one trace; they tile its thinking."""
 
     steps: list[Step]
     usage: Usage
@@ -19,25 +25,27 @@ class Segmentation:
 
 @dataclass(frozen=True)
 class Revision:
-    """One action a step, and the shorter text that comes of them.
-
-    thinking: the resynthesised reasoning, without tags.
-    summary: the answer segment, revised to agree with it.
-    """
+    """One action for each step, and the shorter text that results."""
 
     edits: list[Edit]
     thinking: str
+    """The resynthesised reasoning, without tags."""
     summary: str
+    """The answer segment, revised to agree with it."""
     usage: Usage
 
     def keeps_all(self, source: Decomposition) -> bool:
-        """Whether the teacher found every step necessary and concise: no mistake, but nothing to learn from either."""
-        kept = all(edit.action is Action.KEEP for edit in self.edits)
-        return kept and _words(self.thinking, self.summary) == _words(source.thinking, source.summary)
+        """Whether every step is kept and the text, apart from white space, is that of the source. Such a revision is
+        valid, but there is nothing to train on."""
+        return (
+            all(edit.action is Action.KEEP for edit in self.edits)
+            and self.thinking.split() == source.thinking.split()
+            and self.summary.split() == source.summary.split()
+        )
 
 
 class Teacher(Protocol):
-    """Both methods raise `drp.errors.RecordError` when this record cannot be done."""
+    """Both methods raise `drp.errors.RecordError` if the record cannot be worked on."""
 
     name: str
     """`rules`, or the model's name; written into every record."""
@@ -51,9 +59,5 @@ class Teacher(Protocol):
         ...
 
     async def close(self) -> None:
-        """Give back connections and files."""
+        """Close connections and files."""
         ...
-
-
-def _words(thinking: str, summary: str) -> list[list[str]]:
-    return [thinking.split(), summary.split()]

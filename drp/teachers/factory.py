@@ -1,38 +1,16 @@
-"""From the configuration to a teacher, and to what of a teacher decides its output."""
+"""The configured teacher, its stored replies, and what of it belongs to a stage's fingerprint."""
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from drp.config.sections import Config
 from drp.runs.rundir import RunDir
-from drp.teachers.base import Teacher
+from drp.teachers.base import Task, Teacher
 
 if TYPE_CHECKING:
     from drp.chat.store import ReplyStore
     from drp.grading import Grader
     from drp.student.response import Tokenizer
-
-Task = Literal["decompose", "prune"]
-
-
-def describe_teacher(config: Config, task: Task) -> dict[str, Any]:
-    """What a fingerprint holds of the teacher: its settings, and the hashes of the prompts that `task` uses."""
-    if config.teacher.provider == "rules":
-        return {"provider": "rules"}
-    from drp.teachers.llm.prompts import Prompts
-    from drp.teachers.llm.teacher import prompt_names
-
-    names = prompt_names(task, config.teacher, config.decompose.method)
-    return {**config.teacher.identity(), "prompts": Prompts.load(config.teacher.prompts_dir).hashes(names)}
-
-
-def open_store(config: Config, task: Task) -> "ReplyStore | None":
-    """The run directory's stored replies, not opened yet: `open_teacher` does that. None for the offline teacher."""
-    if config.teacher.provider == "rules":
-        return None
-    from drp.chat.store import ReplyStore
-
-    return ReplyStore(RunDir(config.run_dir).replies, task)
 
 
 def open_teacher(
@@ -56,14 +34,32 @@ def open_teacher(
         return RulesTeacher(config.decompose.method)
     from drp.chat.factory import open_client, open_stored
     from drp.student.response import count_tokens
-    from drp.teachers.llm.prompts import Prompts
     from drp.teachers.llm.teacher import LLMTeacher
 
     return LLMTeacher(
         open_stored(config.teacher, store) if stored_only else open_client(config.teacher, store),
         config.teacher,
         config.decompose.method,
-        Prompts.load(config.teacher.prompts_dir),
         same_answer=grader.same_answer if grader else None,
         count=partial(count_tokens, tokenizer) if tokenizer else len,
     )
+
+
+def open_store(config: Config, task: Task) -> "ReplyStore | None":
+    """The run directory's stored replies, not opened yet: `open_teacher` does that. None for the offline teacher."""
+    if config.teacher.provider == "rules":
+        return None
+    from drp.chat.store import ReplyStore
+
+    return ReplyStore(RunDir(config.run_dir).replies, task)
+
+
+def describe_teacher(config: Config, task: Task) -> dict[str, Any]:
+    """The teacher's part of a fingerprint: its settings, and the hashes of the prompts that `task` uses."""
+    if config.teacher.provider == "rules":
+        return {"provider": "rules"}
+    from drp.teachers.llm.prompts import Prompts
+    from drp.teachers.llm.teacher import prompt_names
+
+    names = prompt_names(task, config.teacher, config.decompose.method)
+    return {**config.teacher.identity(), "prompts": Prompts.load(config.teacher.prompts_dir).hashes(names)}

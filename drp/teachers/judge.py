@@ -1,14 +1,16 @@
-"""A judge of decompositions: a chat model that is shown two of them and says which is cut better (paper, Appendix D).
+"""A judge of decompositions: a chat model is shown two and says which one is cut better (paper, Appendix D).
 
     judge = open_judge(config, ReplyStore(rundir.replies, "judge plain"))
     verdicts, usage = await judge.compare(a.steps, b.steps)
 
-REASON: the steps of A end where a computation ends.
-VERDICT: A
+A reply:
 
-A judge has a liking for one position, so each pair is shown in both orders. It sees numbered steps and nothing that
-says where they came from. Skills are not shown either: the paper's instruction asks about the steps only, and
-sentences have no skills, so that a label would give the version away.
+    REASON: the steps of A end where a computation ends.
+    VERDICT: A
+
+Judges tend to prefer one position, so each pair is shown in both orders. The judge sees numbered steps, and nothing
+that says which method made them. Skills are not shown: the paper's instruction asks about the steps only, and as
+sentences have no skills, they would tell the two versions apart.
 """
 
 import asyncio
@@ -24,23 +26,35 @@ from drp.errors import ConfigError
 from drp.records import Step, Usage, Verdict
 from drp.student.response import CLOSING
 from drp.teachers.checks import excerpt
-from drp.teachers.llm.dialogue import Dialogue, TooLong
+from drp.teachers.llm.dialogue import CutOffReply, Dialogue
 from drp.teachers.llm.prompts import Prompts
 from drp.teachers.llm.reply import BadReply, strip_fence
 
-Name = Literal["a", "b"]
+Side = Literal["a", "b"]
+"""One of the two decompositions that are compared."""
 Position = Literal["first", "second", "same"]
+"""The preferred one by its place in the prompt."""
 
-PROMPTS = ("judge", "reask")
-
+_PROMPTS = ("judge", "reask")
+_POSITIONS: dict[str, Position] = {"a": "first", "b": "second", "same": "same", "tie": "same"}
 _WORD = re.compile(r"[^\W_]+")
 _REASON = re.compile(r"^[\W_]*reason[\s*_`]*[:=](.*)$", re.IGNORECASE)
-_POSITIONS: dict[str, Position] = {"a": "first", "b": "second", "same": "same", "tie": "same"}
-_LONGEST_REASON = 500
+_MAX_REASON = 500
+"""Characters of a reason that are kept."""
+
+
+def open_judge(config: Config, store: ReplyStore, *, stored_only: bool = False) -> "Judge":
+    """The configured judge. Opens `store`, which is closed with the judge.
+
+    stored_only: answer from the stored replies alone, without requests and without a key.
+    Raises UserError if the judge's key is missing.
+    """
+    settings = find_settings(config)
+    return Judge(open_stored(settings, store) if stored_only else open_client(settings, store), settings)
 
 
 def find_settings(config: Config) -> TeacherSettings:
-    """Who judges. Raises ConfigError where that is the offline teacher, which reads no prompt."""
+    """The judge's settings. Raises ConfigError if it is the offline teacher, which cannot answer prompts."""
     settings = config.judge.teacher or config.teacher
     if settings.provider == "rules":
         raise ConfigError(
@@ -51,48 +65,40 @@ def find_settings(config: Config) -> TeacherSettings:
 
 
 def describe_judge(config: Config) -> dict[str, Any]:
-    """What a fingerprint holds of the judge: its settings, and the hashes of its prompts."""
+    """The judge's part of a fingerprint: its settings, and the hashes of its prompts."""
     settings = find_settings(config)
     identity = {key: value for key, value in settings.identity().items() if key != "format"}
-    return {**identity, "prompts": Prompts.load(settings.prompts_dir).hashes(PROMPTS)}
-
-
-def open_judge(config: Config, store: ReplyStore, *, stored_only: bool = False) -> "Judge":
-    """The configured judge. Opens `store`, which is closed with the judge.
-
-    stored_only: answer from the stored replies alone, without requests and without a key.
-    Raises UserError if the judge's key is missing.
-    """
-    settings = find_settings(config)
-    client = open_stored(settings, store) if stored_only else open_client(settings, store)
-    return Judge(client, Prompts.load(settings.prompts_dir), settings.max_reasks)
+    return {**identity, "prompts": Prompts.load(settings.prompts_dir).hashes(_PROMPTS)}
 
 
 class Judge:
-    """A chat model with the judge's prompt. name: the model's."""
+    """A chat model that compares decompositions. name: the model's."""
 
-    def __init__(self, client: ChatClient, prompts: Prompts, max_reasks: int) -> None:
+    def __init__(self, client: ChatClient, settings: TeacherSettings) -> None:
         self.name = client.model
-        self._client, self._prompts, self._max_reasks = client, prompts, max_reasks
+        self._client = client
+        self._prompts = Prompts.load(settings.prompts_dir)
+        self._max_reasks = settings.max_reasks
 
     async def compare(self, a: Sequence[Step], b: Sequence[Step]) -> tuple[list[Verdict], Usage]:
-        """The verdicts, a first and b first, and what they cost. Raises RecordError where a reply stays unreadable."""
-        # When one order fails, the other is still waited for: its reply is paid.
-        asked = await asyncio.gather(self._ask("a", a, b), self._ask("b", b, a), return_exceptions=True)
-        verdicts, usage = [], Usage(cost_usd=0.0)
-        for outcome in asked:
-            if isinstance(outcome, BaseException):
-                raise outcome
-            verdicts.append(outcome[0])
-            usage += outcome[1]
-        return verdicts, usage
+        """Two verdicts, with `a` first and with `b` first, and their cost.
+
+        Raises RecordError if a reply stays unreadable. The other order's reply is received first: it is paid for.
+        """
+        dialogue = Dialogue(self._client, self._prompts, self._max_reasks)
+        asked = (self._ask(dialogue, "a", a, b), self._ask(dialogue, "b", b, a))
+        verdicts: list[Verdict] = []
+        for result in await asyncio.gather(*asked, return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
+            verdicts.append(result)
+        return verdicts, dialogue.usage
 
     async def close(self) -> None:
-        """Give back connections and files."""
+        """Close connections and files."""
         await self._client.close()
 
-    async def _ask(self, first: Name, one: Sequence[Step], other: Sequence[Step]) -> tuple[Verdict, Usage]:
-        dialogue = Dialogue(self._client, self._prompts, self._max_reasks)
+    async def _ask(self, dialogue: Dialogue, first: Side, one: Sequence[Step], other: Sequence[Step]) -> Verdict:
         prompt = self._prompts.render("judge", version_a=show_steps(one), version_b=show_steps(other))
 
         async def read(reply: str) -> tuple[Position, str | None]:
@@ -100,60 +106,56 @@ class Judge:
 
         try:
             position, reason = await dialogue.ask(prompt, read)
-        except TooLong as too_long:
-            raise too_long.give_up() from None
-        return Verdict(first=first, winner=find_winner(first, position), reason=reason), dialogue.usage
+        except CutOffReply as cut_off:
+            raise cut_off.give_up() from None
+        return Verdict(first=first, winner=find_winner(first, position), reason=reason)
 
 
 def show_steps(steps: Sequence[Step]) -> str:
-    """One line a step, so that no text can pass for the beginning of another one."""
+    """One line for each step, so that no text can be taken for the beginning of another step."""
     return "\n".join(f"[{number}] {' '.join(step.text.split())}" for number, step in enumerate(steps, start=1))
 
 
-def find_winner(first: Name, position: Position) -> Literal["a", "b", "tie"]:
-    """Who was meant by a position."""
+def find_winner(first: Side, position: Position) -> Literal["a", "b", "tie"]:
+    """The side that stood at the preferred position. first: the side that was shown first."""
     if position == "same":
         return "tie"
-    second: Name = "b" if first == "a" else "a"
+    second: Side = "b" if first == "a" else "a"
     return first if position == "first" else second
 
 
 def read_reply(reply: str) -> tuple[Position, str | None]:
-    """The verdict and its reason. A reply that is nothing but A, B or Same (the paper's form) will do.
+    """The verdict and its reason. A reply of only A, B or Same, as the paper asks for, is read too.
 
-    Raises BadReply where there is no verdict, or more than one.
+    Raises BadReply if there is no verdict, or two that contradict each other.
     """
     text = strip_fence(reply.rpartition(CLOSING)[2])
     lines = text.splitlines()
-    found = [_read_choice(_words(text)), *map(_read_verdict, lines)]
+    found = [_read_choice(_find_words(text)), *map(_read_verdict, lines)]
     positions = {position for position in found if position is not None}
     if len(positions) > 1:
         raise BadReply("it has verdicts that contradict each other; write one VERDICT line")
     if not positions:
         raise BadReply(f"no line 'VERDICT: A', 'VERDICT: B' or 'VERDICT: SAME'; the reply begins {excerpt(reply)}")
-    return positions.pop(), _find_reason(lines)
+    reasons = (match[1].strip(" \t*_`") for match in map(_REASON.match, lines) if match)
+    return positions.pop(), next(reasons, "")[:_MAX_REASON] or None
 
 
-def _words(text: str) -> list[str]:
-    """In small letters, without whatever marks stand around them."""
+def _find_words(text: str) -> list[str]:
+    """The words in lower case, without the signs around them."""
     return _WORD.findall(text.lower())
 
 
 def _read_verdict(line: str) -> Position | None:
-    match _words(line):
+    match _find_words(line):
         case ["verdict", *rest] | ["final", "verdict", *rest]:
             return _read_choice(rest)
     return None
 
 
 def _read_choice(words: Sequence[str]) -> Position | None:
-    """A, B, Same or tie; `version A` too. Anything more is no choice: `not A`, `A or B`."""
+    """A, B, Same or tie, or `version A`. Anything more, such as `not A` or `A or B`, is no choice."""
     match words:
         case ["version", word] | [word]:
             return _POSITIONS.get(word)
     return None
-
-
-def _find_reason(lines: Sequence[str]) -> str | None:
-    reasons = (match[1].strip(" \t*_`") for match in map(_REASON.match, lines) if match)
-    return next(reasons, "")[:_LONGEST_REASON] or None

@@ -30,7 +30,6 @@ from drp.grading import Grader
 from drp.records import Decomposition, Failure, Trace, Usage
 from drp.runs.jsonl import read_records
 from drp.stages.decompose import find_skip_reason
-from drp.teachers.llm.prompts import Prompts
 from drp.teachers.llm.teacher import LLMTeacher
 from tests.teachers import competent
 
@@ -129,7 +128,7 @@ def load_counter(folder: str | None) -> Count:
 async def work(traces: Sequence[Trace], name: str, method: str, count: Count, grader: Grader) -> Outcome:
     settings = TeacherSettings(provider="openai", model="gpt-4o", format=name)
     client, outcome = Client(settings, count), Outcome()
-    teacher = LLMTeacher(client, settings, method, Prompts.load(), same_answer=grader.same_answer, count=count)
+    teacher = LLMTeacher(client, settings, method, same_answer=grader.same_answer, count=count)
     for trace in traces:
         outcome.became[await teach(teacher, client, trace, outcome)] += 1
     return outcome

@@ -11,7 +11,7 @@ from drp.estimate.table import StageEstimate
 from drp.problems import BENCHMARKS
 from drp.runs.manifest import load_manifest
 from drp.stages import estimate
-from drp.teachers.llm.division import foresee_tokens
+from drp.teachers.llm.division import estimate_tokens
 from tests.conftest import REPOSITORY, Ended, trace
 from tests.loopback import LoopbackServer
 from tests.teachers import competent
@@ -70,12 +70,12 @@ def test_calls_and_input_are_what_a_run_then_sends(drp: Drp, config: Path, forma
         assert drp("decompose", config, *flags(overrides)).status == 0
         sent = [request.question.messages[0][1] for request in server.requests]
         assert (before.records, before.calls) == (6, len(sent))
-        assert before.input_tokens == sum(map(foresee_tokens, sent))
+        assert before.input_tokens == sum(map(estimate_tokens, sent))
         pruning = estimate_stages(config, *overrides)["prune"]
         assert drp("prune", config, *flags(overrides)).status == 0
         sent = [request.question.messages[0][1] for request in server.requests[len(sent) :]]
     assert pruning.calls == len(sent) == calls_paid(config, "pruned.jsonl")
-    assert pruning.input_tokens == pytest.approx(sum(map(foresee_tokens, sent)), rel=0.1)
+    assert pruning.input_tokens == pytest.approx(sum(map(estimate_tokens, sent)), rel=0.1)
     if limit == 300:
         assert pruning.calls > 6, "nothing was divided; the test shows nothing"
 
@@ -92,7 +92,7 @@ def test_output_is_about_what_a_run_then_reads(drp: Drp, config: Path, format: s
         overrides = at(server, f"teacher.format={format}")
         before = estimate_stages(config, *overrides)["decompose"]
         assert drp("decompose", config, *flags(overrides)).status == 0
-    assert before.output_tokens == pytest.approx(sum(map(foresee_tokens, replies)), rel=error)
+    assert before.output_tokens == pytest.approx(sum(map(estimate_tokens, replies)), rel=error)
 
 
 def test_what_is_done_or_stored_costs_nothing_again(drp: Drp, config: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""A competent teacher made of a sentence splitter: it answers every prompt of `drp.teachers.llm.prompts` from the prompt alone.
+"""A competent teacher made of a sentence splitter: it answers the prompts of `drp.teachers.llm` from the prompt alone.
 
 As a function of messages it serves the loopback server (`LoopbackServer(answer=...)`), as `CompetentClient` it is a
 ChatClient without a network. It knows nothing of the package's own splitting, alignment or assembly.

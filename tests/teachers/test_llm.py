@@ -10,10 +10,10 @@ from drp.chat.wire import Message
 from drp.config.sections import TeacherSettings
 from drp.errors import RecordError
 from drp.records import Action, Decomposition, Trace, Usage
-from drp.teachers.base import Revision, Segmentation, Teacher
+from drp.teachers.base import Method, Revision, Segmentation, Teacher
 from drp.teachers.checks import check_edits, check_numbers, check_steps
 from drp.teachers.llm.prompts import Prompts
-from drp.teachers.llm.teacher import LLMTeacher, Method, prompt_names
+from drp.teachers.llm.teacher import LLMTeacher, prompt_names
 from tests.teachers.competent import CompetentClient
 
 THINKING = (
@@ -40,7 +40,7 @@ def make_trace(**changes: Any) -> Trace:
 
 def make_teacher(client: CompetentClient, form: str, method: Method = "skill", **settings: Any) -> LLMTeacher:
     teacher_settings = TeacherSettings(provider="openai", model=client.model, format=form, **settings)
-    teacher: Teacher = LLMTeacher(client, teacher_settings, method, PROMPTS, same_answer=states)
+    teacher: Teacher = LLMTeacher(client, teacher_settings, method, same_answer=states)
     assert isinstance(teacher, LLMTeacher)
     return teacher
 

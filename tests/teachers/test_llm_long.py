@@ -10,7 +10,7 @@ from drp.chat.wire import Message, Reply
 from drp.errors import RecordError
 from drp.records import Decomposition, Usage
 from drp.teachers.checks import check_edits, check_numbers, check_steps
-from drp.teachers.llm.division import estimate_tokens
+from drp.teachers.llm.division import bound_tokens
 from tests.teachers.competent import CompetentClient, count_tokens
 from tests.teachers.test_llm import FORMATS, decompose, fail, make_decomposition, make_teacher, make_trace, prune
 
@@ -129,7 +129,7 @@ def test_when_one_part_fails_the_replies_of_the_others_are_still_received() -> N
 def test_a_trace_without_spaces_or_stops_is_still_cut() -> None:
     thinking = "∑7" * 4000
     client = CompetentClient(limit=LIMIT)
-    assert estimate_tokens(thinking) > LIMIT
+    assert bound_tokens(thinking) > LIMIT
     steps = decompose(
         make_teacher(client, "text", "default", max_output_tokens=LIMIT), make_trace(thinking=thinking)
     ).steps

@@ -6,9 +6,8 @@ from hypothesis import strategies as st
 
 from drp.records import Action, Edit, Step
 from drp.teachers.checks import check_edits
-from drp.teachers.llm.alignment import assemble
-from drp.teachers.llm.reply import BadReply, Draft, Part
-from drp.teachers.llm.spans import SpansFormat
+from drp.teachers.llm.reply import BadReply, PartRevision, TracePart
+from drp.teachers.llm.spans import SpansFormat, assemble
 from drp.teachers.llm.text import TextFormat
 
 
@@ -21,7 +20,7 @@ def make_steps(*texts: str) -> list[Step]:
 
 
 STEPS = make_steps("First, 5 * 8 = 40. ", "Hmm, wait.\n\n", "Then 14 are eaten, ", "so 40 - 14 = 26. ", "It is 26.")
-PART = Part(STEPS, 0, is_last=True)
+PART = TracePart(STEPS, 0, is_last=True)
 LIST = """\
 Step 1: SINGLE-STEP COMPRESS: 5 * 8 = 40.
 Step 2: DELETE
@@ -39,8 +38,8 @@ EDITS = [
 ]
 
 
-def plain(draft: Draft) -> list[tuple[str, list[int], str]]:
-    return [(edit.action.value, edit.sources, edit.text) for edit in draft.edits]
+def plain(revision: PartRevision) -> list[tuple[str, list[int], str]]:
+    return [(edit.action.value, edit.sources, edit.text) for edit in revision.edits]
 
 
 @pytest.mark.parametrize(
@@ -59,10 +58,10 @@ def plain(draft: Draft) -> list[tuple[str, list[int], str]]:
     ],
 )
 def test_all_four_actions_are_read_from_text(listed: str) -> None:
-    draft = TextFormat().read_revision(f"{listed}\n{THINKING}{ANSWER}", PART)
-    assert plain(draft) == EDITS
-    assert draft.thinking.strip() == "5 * 8 = 40, and 40 - 14 = 26.\n\nIt is 26."
-    assert draft.summary == "So **26**."
+    revision = TextFormat().read_revision(f"{listed}\n{THINKING}{ANSWER}", PART)
+    assert plain(revision) == EDITS
+    assert revision.thinking.strip() == "5 * 8 = 40, and 40 - 14 = 26.\n\nIt is 26."
+    assert revision.summary == "So **26**."
 
 
 @pytest.mark.parametrize(
@@ -87,7 +86,7 @@ def test_an_unchanged_answer_is_none(answer: str) -> None:
 
 
 def test_a_part_that_is_not_the_last_has_no_answer() -> None:
-    part = Part(STEPS, 0, is_last=False)
+    part = TracePart(STEPS, 0, is_last=False)
     for reply in (f"{LIST}\n{THINKING}", f"{LIST}\n{THINKING}{ANSWER}"):
         assert TextFormat().read_revision(reply, part).summary is None
     assert SpansFormat().read_revision(SPANS, part).summary is None
@@ -131,22 +130,22 @@ def test_text_revisions_without_their_parts_are_refused(reply: str, problem: str
     ],
 )  # fmt: skip
 def test_all_four_actions_are_read_from_spans(reply: str) -> None:
-    draft = SpansFormat().read_revision(reply, PART)
-    assert plain(draft) == EDITS
-    assert draft.thinking == "5 * 8 = 40.\n\n40 - 14 = 26. It is 26."
-    assert draft.summary == "So **26**."
+    revision = SpansFormat().read_revision(reply, PART)
+    assert plain(revision) == EDITS
+    assert revision.thinking == "5 * 8 = 40.\n\n40 - 14 = 26. It is 26."
+    assert revision.summary == "So **26**."
 
 
 def test_a_part_of_which_nothing_is_left_has_no_thinking() -> None:
-    part = Part(STEPS, 0, is_last=False)
+    part = TracePart(STEPS, 0, is_last=False)
     text = TextFormat().read_revision("Steps 1-5: DELETE\n=== PRUNED THINKING ===\n", part)
     assert text.thinking.strip() == SpansFormat().read_revision("1-5 DELETE", part).thinking == ""
 
 
 def test_ranges_of_kept_and_deleted_steps_are_one_edit_each() -> None:
-    draft = SpansFormat().read_revision("1-2 KEEP\n3-5 DELETE\nANSWER UNCHANGED", PART)
-    assert [edit.sources for edit in draft.edits] == [[0], [1], [2], [3], [4]]
-    assert draft.edits[0].text == STEPS[0].text
+    revision = SpansFormat().read_revision("1-2 KEEP\n3-5 DELETE\nANSWER UNCHANGED", PART)
+    assert [edit.sources for edit in revision.edits] == [[0], [1], [2], [3], [4]]
+    assert revision.edits[0].text == STEPS[0].text
 
 
 def test_an_answer_of_several_lines_may_hold_anything() -> None:
@@ -175,12 +174,12 @@ def test_spans_revisions_without_their_parts_are_refused(reply: str, problem: st
 
 
 def test_numbers_of_a_later_part_are_those_of_the_whole() -> None:
-    part = Part(make_steps("A 1. ", "B 2."), 40, is_last=True)
+    part = TracePart(make_steps("A 1. ", "B 2."), 40, is_last=True)
     assert SpansFormat().show_steps(part) == "[41] (Addition) A 1.\n[42] (Addition) B 2."
     assert TextFormat().show_steps(part).startswith("Step 41: A 1.\nSkill: Addition\nStep 42: ")
-    draft = SpansFormat().read_revision("41 DELETE\n42 KEEP\nANSWER UNCHANGED", part)
-    assert [edit.sources for edit in draft.edits] == [[40], [41]]
-    assert draft.thinking == "B 2."
+    revision = SpansFormat().read_revision("41 DELETE\n42 KEEP\nANSWER UNCHANGED", part)
+    assert [edit.sources for edit in revision.edits] == [[40], [41]]
+    assert revision.thinking == "B 2."
 
 
 def build(texts: list[str], actions: str) -> str:

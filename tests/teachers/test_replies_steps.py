@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drp.teachers.checks import check_steps
-from drp.teachers.llm.alignment import Piece, align, fold
+from drp.teachers.llm.alignment import CopiedStep, align, fold
 from drp.teachers.llm.reply import BadReply
 from drp.teachers.llm.spans import SpansFormat
 from drp.teachers.llm.text import TextFormat
@@ -119,7 +119,7 @@ words = st.text(st.characters(codec="utf-8"), min_size=1).filter(lambda text: bo
 def test_pieces_that_copy_the_source_always_tile_it(pieces: list[str], data: st.DataObject) -> None:
     gaps = data.draw(st.lists(st.text(" \n\t\u00a0", min_size=1), min_size=len(pieces) + 1, max_size=len(pieces) + 1))
     source = gaps[0] + "".join(piece + gap for piece, gap in zip(pieces, gaps[1:], strict=True))
-    spans = align(source, [Piece("Step 0:", " ".join(piece.split())) for piece in pieces])
+    spans = align(source, [CopiedStep("Step 0:", " ".join(piece.split())) for piece in pieces])
     assert [spans[0][0], spans[-1][1]] == [0, len(source)]
     assert all(before[1] == after[0] for before, after in pairwise(spans))
     assert [fold(source[start:end]) for start, end in spans] == [fold(piece) for piece in pieces]
@@ -129,10 +129,10 @@ def test_pieces_that_copy_the_source_always_tile_it(pieces: list[str], data: st.
 @settings(max_examples=200, deadline=None)
 def test_a_piece_that_differs_never_aligns(source: str, other: str) -> None:
     if fold(source) == fold(other):
-        assert align(source, [Piece("", other)]) == [(0, len(source))]
+        assert align(source, [CopiedStep("", other)]) == [(0, len(source))]
     else:
         with pytest.raises(BadReply):
-            align(source, [Piece("", other)])
+            align(source, [CopiedStep("", other)])
 
 
 def read_spans(reply: str, thinking: str = THINKING, with_skills: bool = True) -> list[tuple[str, str | None]]:

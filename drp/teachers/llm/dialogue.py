@@ -1,4 +1,4 @@
-"""Asking a chat model until its reply passes: prompt, reply, what was wrong, next reply, a bounded number of times.
+"""One record's conversations with the teacher: a prompt, its reply, and re-asks until the reply passes.
 
 user       Below are a math problem and ...
 assistant  1-3 | Addition                      <- does not cover clause 4
@@ -18,21 +18,24 @@ from drp.teachers.llm.reply import BadReply
 
 T = TypeVar("T")
 
-_MOST_PROBLEMS = 10
-_MOST_CUT = 5
+_MAX_PROBLEMS = 10
+"""Problems that one re-ask lists."""
+_MAX_CUT_OFF = 5
+"""Replies that may be cut off, for each part of a task."""
 _EMPTY = "(empty reply)"
+"""Stands for an empty reply in the conversation, as providers refuse messages without content."""
 
 
 @dataclass(frozen=True)
-class Ask:
-    """A request as it is planned. output_tokens: what its reply takes on average."""
+class PlannedRequest:
+    """A request that a task would send. output_tokens: the expected length of its reply."""
 
     prompt: str
     output_tokens: int
 
 
-class TooLong(Exception):
-    """The reply reached the output limit. The same request would again: the task has to be divided."""
+class CutOffReply(Exception):
+    """A reply that reached the output limit. The same request would reach it again: the task has to be divided."""
 
     def __init__(self, attempts: int, raw: str) -> None:
         super().__init__("the reply reached the teacher's output limit")
@@ -40,52 +43,57 @@ class TooLong(Exception):
         self.raw = raw
 
     def give_up(self) -> RecordError:
-        """The failure of a task that is not divided further."""
+        """The failure of a task that cannot be divided further."""
         message = f"{self}, and smaller parts would not help; raise teacher.max_output_tokens or look at its raw reply"
         return RecordError(message, attempts=self.attempts, raw=self.raw, reason="cut off")
 
 
 class Dialogue:
-    """All that is asked about one record. usage: the sum over all its calls so far. n_cut: replies cut off so far."""
+    """All requests about one record.
+
+    client: None if requests are only planned.
+    max_reasks: how often a reply that fails a check is asked for again.
+    """
 
     def __init__(self, client: ChatClient | None, prompts: Prompts, max_reasks: int) -> None:
+        self.prompts = prompts
         self.usage = Usage(cost_usd=0.0)
-        self.n_cut = 0
+        """The sum over all replies so far."""
         self._client = client
-        self._prompts = prompts
         self._max_reasks = max_reasks
+        self._n_cut_off = 0
 
     async def ask(self, prompt: str, read: Callable[[str], Awaitable[T]]) -> T:
-        """What `read` makes of the reply. Where `read` raises BadReply, the problems go back to the teacher.
+        """What `read` returns for the reply. If it raises BadReply, the problems go back to the teacher.
 
-        Raises TooLong for a reply that was cut off, and RecordError where the provider withheld its reply, or when the
-        last permitted reply is still bad.
+        Raises CutOffReply if the reply reached the output limit, and RecordError if the provider withheld the reply or
+        the last permitted reply is still bad.
         """
+        assert self._client, "a teacher without a client only plans its requests"
         messages = [Message("user", prompt)]
         for attempt in range(1, self._max_reasks + 2):
-            assert self._client, "a teacher without a client only plans its requests"
             reply = await self._client.complete(messages)
             self.usage += reply.usage
-            self.n_cut += reply.finish_reason == "length"
+            self._n_cut_off += reply.finish_reason == "length"
             _refuse_unfinished(reply, attempt)
             try:
                 return await read(reply.text)
-            except BadReply as bad:
-                problem, raw = bad, reply.text
-            messages += [Message("assistant", raw.strip() or _EMPTY), Message("user", self._complain(problem))]
-        message = f"the teacher's reply failed: {problem} (more tries: a higher teacher.max_reasks)"
-        raise RecordError(message, attempts=attempt, raw=raw, reason=problem.reason)
+            except BadReply as error:
+                bad = error
+            messages += [Message("assistant", reply.text.strip() or _EMPTY), Message("user", self._write_reask(bad))]
+        message = f"the teacher's reply failed: {bad} (more tries: a higher teacher.max_reasks)"
+        raise RecordError(message, attempts=attempt, raw=reply.text, reason=bad.reason)
 
-    def may_divide(self, n_planned: int) -> bool:
-        """Whether cut-off replies are still few for a task that was planned in so many parts. A teacher that never
-        ends its replies would otherwise cost a call a word."""
-        return self.n_cut <= _MOST_CUT * (n_planned + 1)
+    def may_divide(self, n_parts: int) -> bool:
+        """Whether a task that was planned in so many parts may be divided further after a cut-off reply. The number of
+        cut-off replies is limited, as a teacher that never ends its replies would otherwise cost a call a word."""
+        return self._n_cut_off <= _MAX_CUT_OFF * (n_parts + 1)
 
-    def _complain(self, bad: BadReply) -> str:
-        problems = [f"- {problem}" for problem in bad.problems[:_MOST_PROBLEMS]]
-        if len(bad.problems) > _MOST_PROBLEMS:
-            problems.append(f"- and {len(bad.problems) - _MOST_PROBLEMS} more problems of this kind")
-        return self._prompts.render("reask", problems="\n".join(problems))
+    def _write_reask(self, bad: BadReply) -> str:
+        problems = [f"- {problem}" for problem in bad.problems[:_MAX_PROBLEMS]]
+        if len(bad.problems) > _MAX_PROBLEMS:
+            problems.append(f"- and {len(bad.problems) - _MAX_PROBLEMS} more problems of this kind")
+        return self.prompts.render("reask", problems="\n".join(problems))
 
 
 def _refuse_unfinished(reply: Reply, attempt: int) -> None:
@@ -93,4 +101,4 @@ def _refuse_unfinished(reply: Reply, attempt: int) -> None:
         message = "the provider withheld the teacher's reply (finish_reason: filtered)"
         raise RecordError(message, attempts=attempt, raw=reply.text, reason="withheld")
     if reply.finish_reason == "length":
-        raise TooLong(attempt, reply.text)
+        raise CutOffReply(attempt, reply.text)

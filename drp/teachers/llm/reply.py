@@ -1,27 +1,47 @@
-"""The list of actions in a prune reply, common to both formats.
+"""What the two reply formats have in common: their interface, and the list of actions with which a prune reply begins.
 
+    text                                                    spans
     Step 1: KEEP                                            1 KEEP
     Step 2: SINGLE-STEP COMPRESS: Joy reads 8 pages.        2 REWRITE: Joy reads 8 pages.
     Steps 3-4: MULTI-STEP COMPRESS: So 120 / 0.4 = 300.     3-4 MERGE: So 120 / 0.4 = 300.
     5. **DELETE**                                           5 DELETE
 
-Names of actions are capital letters, so that a sentence such as "2. Keep the total" is not one of them. What follows
-KEEP or DELETE is a remark of the teacher's and is not read.
+Names of actions are in capital letters, so that a sentence such as "2. Keep the total" is not read as one. Whatever
+follows KEEP or DELETE is a remark and is not read.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar
 
 from drp.records import Action, Edit, Step
 from drp.teachers.checks import Violation, excerpt
+from drp.teachers.llm.division import bound_tokens, estimate_tokens
+
+MAX_SKILL = 80
+"""Characters of a skill's name at most."""
+
+_NUMBERS = r"\d+(?:\s*(?:-|–|—|,|&|\+|\bto\b|\band\b)\s*(?:[Ss]teps?\s*)?\d+)*"
+_ACTIONS = r"KEEP|DELETE|REWRITE|MERGE|SINGLE[-‑– _]STEP[- _]COMPRESS|MULTI[-‑– _]STEP[- _]COMPRESS"
+_ACTION_LINE = re.compile(
+    rf"^[ \t>#*_`-]*(?:[Ss]teps?\s*)?({_NUMBERS})[ \t]*[*_`]*[ \t]*[:.)|\]–—-]?[*_`]*[ \t]*[*_`\[(]*"
+    rf"({_ACTIONS})\b[)\]*_`]*[ \t]*(?:[:.—–-](?:[*_`]+(?=\s|$))?)?[ \t]*(.*)$",
+    re.MULTILINE,
+)
+_RANGE = re.compile(r"(\d+)(?:\s*(?:-|–|—|\bto\b)\s*(?:[Ss]teps?\s*)?(\d+))?")
+_REVISED = re.compile(r"^[*_]*(?:Revised|Revised text|Revised step|New text)[*_]*:[*_]*\s*", re.IGNORECASE)
+_UNCHANGED = re.compile(r"\W*(?:UNCHANGED|KEEP)\b")
+_MEANINGS = {"KEEP": Action.KEEP, "DELETE": Action.DELETE, "REWRITE": Action.REWRITE, "SINGLE": Action.REWRITE}
+_MAX_DIGITS = 6
+"""Digits of a step's number at most."""
 
 
 class BadReply(Exception):
-    """A reply that cannot be used. Goes back to the teacher with its problems.
+    """A reply that cannot be used; its problems go back to the teacher.
 
-    reason: the first problem's, where a check found it; else what is said of the form.
+    reason: that of the first problem if a check found it, else the given one.
     """
 
     def __init__(self, *problems: str, reason: str = "unreadable reply") -> None:
@@ -31,16 +51,14 @@ class BadReply(Exception):
 
 
 @dataclass(frozen=True)
-class Part:
-    """The steps that one prune request is about, and where they stand in the whole.
-
-    first: index of the first of them, from 0; the teacher sees numbers from 1.
-    is_last: whether the answer segment is asked for too.
-    """
+class TracePart:
+    """The consecutive steps of a trace that one prune request is about."""
 
     steps: Sequence[Step]
     first: int
+    """Index of `steps[0]` in the whole trace, from 0; the teacher sees numbers from 1."""
     is_last: bool
+    """Whether the trace ends with these steps; the request then asks for the answer segment too."""
 
     @property
     def numbers(self) -> range:
@@ -49,55 +67,65 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Draft:
-    """What one prune reply says, not yet checked against the source.
-
-    edits: sources are indexes into the whole trace's steps.
-    thinking: the shorter text of this part, with the white space that separates it from the next.
-    summary: None where the answer segment stays as it is, or was not asked for.
-    """
+class PartRevision:
+    """What one prune reply says about its part of the trace, not yet checked against the source."""
 
     edits: list[Edit]
+    """Their sources are indexes into the steps of the whole trace."""
     thinking: str
+    """The shorter text, with the white space that separates it from the next part."""
     summary: str | None
+    """None if the answer segment stays as it is, or was not asked for."""
 
 
-class ReplyFormat(Protocol):
-    """One way for a teacher to answer."""
+class ReplyFormat(ABC):
+    """One way to show a task to the teacher and to read its reply.
 
-    name: str
+    Lengths are in output tokens: `bound_*` gives an upper estimate, by which long traces are divided, and `estimate_*`
+    the expected length, for `drp estimate`.
+    """
 
-    def measure_thinking(self, text: str) -> int:
-        """Output tokens that the decomposition of this text may need, rather too many."""
-        ...
+    name: ClassVar[str]
+    steps_rates: ClassVar[tuple[float, float]]
+    """Expected tokens of a decomposition, per token of reasoning: without skills, and with skills."""
+    edits_rates: ClassVar[tuple[float, float]]
+    """Expected tokens of a revision that leaves the answer segment unchanged: per token of the steps, and per step."""
+    max_edits_rates: ClassVar[tuple[float, float]]
+    """Upper estimate of the same."""
 
-    def foresee_steps(self, text: str, with_skills: bool) -> int:
-        """Output tokens that the decomposition of this text takes on average."""
-        ...
-
+    @abstractmethod
     def show_thinking(self, text: str) -> dict[str, str]:
         """The decompose prompt's placeholder for the reasoning, with its value."""
-        ...
 
+    @abstractmethod
     def read_steps(self, reply: str, text: str, with_skills: bool) -> list[Step]:
-        """Steps that tile the text, offsets from its beginning. Raises BadReply."""
-        ...
+        """Steps that tile the text, with offsets from its beginning. Raises BadReply with all that is wrong."""
 
-    def measure_step(self, step: Step) -> int:
-        """Output tokens that the revision of this step may need, rather too many."""
-        ...
+    @abstractmethod
+    def bound_steps(self, text: str) -> int:
+        """Tokens that the decomposition of this text takes at most."""
 
-    def foresee_revision(self, part: Part) -> int:
-        """Output tokens that the revision of this part takes on average, the answer segment being left as it is."""
-        ...
+    def estimate_steps(self, text: str, with_skills: bool) -> int:
+        """Tokens that the decomposition of this text is expected to take."""
+        return round(self.steps_rates[with_skills] * estimate_tokens(text))
 
-    def show_steps(self, part: Part) -> str:
+    @abstractmethod
+    def show_steps(self, part: TracePart) -> str:
         """The numbered steps with their skills."""
-        ...
 
-    def read_revision(self, reply: str, part: Part) -> Draft:
-        """Edits that cover the part, and the shorter text. Raises BadReply."""
-        ...
+    @abstractmethod
+    def read_revision(self, reply: str, part: TracePart) -> PartRevision:
+        """Edits that cover the part, and the shorter text. Raises BadReply with all that is wrong."""
+
+    def bound_edit(self, step: Step) -> int:
+        """Tokens that the revision of this step takes at most."""
+        per_token, per_step = self.max_edits_rates
+        return int(per_token * bound_tokens(step.text) + per_step)
+
+    def estimate_edits(self, part: TracePart) -> int:
+        """Tokens that the revision of this part is expected to take."""
+        per_token, per_step = self.edits_rates
+        return round(per_token * sum(estimate_tokens(step.text) for step in part.steps) + per_step * len(part.steps))
 
 
 def strip_fence(reply: str) -> str:
@@ -108,78 +136,57 @@ def strip_fence(reply: str) -> str:
     return "\n".join(lines)
 
 
-_NUMBERS = r"\d+(?:\s*(?:-|–|—|,|&|\+|\bto\b|\band\b)\s*(?:[Ss]teps?\s*)?\d+)*"
-_ACTIONS = r"KEEP|DELETE|REWRITE|MERGE|SINGLE[-‑– _]STEP[- _]COMPRESS|MULTI[-‑– _]STEP[- _]COMPRESS"
-_ENTRY = re.compile(
-    rf"^[ \t>#*_`-]*(?:[Ss]teps?\s*)?({_NUMBERS})[ \t]*[*_`]*[ \t]*[:.)|\]–—-]?[*_`]*[ \t]*[*_`\[(]*"
-    rf"({_ACTIONS})\b[)\]*_`]*[ \t]*(?:[:.—–-](?:[*_`]+(?=\s|$))?)?[ \t]*(.*)$",
-    re.MULTILINE,
-)
-_RANGE = re.compile(r"(\d+)(?:\s*(?:-|–|—|\bto\b)\s*(?:[Ss]teps?\s*)?(\d+))?")
-_REVISED = re.compile(r"^[*_]*(?:Revised|Revised text|Revised step|New text)[*_]*:[*_]*\s*", re.IGNORECASE)
-_MEANINGS = {"KEEP": Action.KEEP, "DELETE": Action.DELETE, "REWRITE": Action.REWRITE, "SINGLE": Action.REWRITE}
-_MOST = 6
-"""Digits of a step's number. Longer ones are not numbers of steps."""
+def is_unchanged(answer: str) -> bool:
+    """Whether a reply says that the answer segment stays as it is."""
+    return _UNCHANGED.match(answer) is not None
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One line of the list, as written: numbers as the teacher gave them, and the text up to the next entry."""
+class ActionLine:
+    """One entry of the list of actions: the numbers as the teacher gave them, and the text up to the next entry."""
 
     action: Action
     numbers: list[int]
     text: str
 
 
-def find_entries(reply: str) -> tuple[list[Entry], int]:
-    """All entries, and where the last one's line ends. Raises BadReply where there is none."""
-    matches = list(_ENTRY.finditer(reply))
+def find_actions(reply: str) -> tuple[list[ActionLine], int]:
+    """All entries of the list, and the offset at which the last one's line ends. Raises BadReply if there is none."""
+    matches = list(_ACTION_LINE.finditer(reply))
     if not matches:
         raise BadReply(f"no line gives a step one of the four actions; the reply begins {excerpt(reply)}")
-    ends = [match.start() for match in matches[1:]] + [len(reply)]
-    entries = [_read_entry(match, reply[match.start(3) : end]) for match, end in zip(matches, ends, strict=True)]
-    return entries, matches[-1].end()
+    ends = [*(match.start() for match in matches[1:]), len(reply)]
+    lines = [_read_action(match, reply[match.start(3) : end]) for match, end in zip(matches, ends, strict=True)]
+    return lines, matches[-1].end()
 
 
-def make_edits(entries: list[Entry], part: Part) -> list[Edit]:
-    """One edit a step, or for a merge several steps; kept steps with their own text."""
-    return [edit for entry in entries for edit in _make_edits(entry, part)]
+def make_edits(lines: Sequence[ActionLine], part: TracePart) -> list[Edit]:
+    """One edit for each kept or deleted step, and one for the steps that a line rewrites or merges."""
+    texts = {number: step.text for number, step in zip(part.numbers, part.steps, strict=True)}
+    edits = []
+    for line in lines:
+        if line.action is Action.KEEP:
+            edits += [Edit(action=line.action, sources=[n - 1], text=texts.get(n, "")) for n in line.numbers]
+        elif line.action is Action.DELETE:
+            edits += [Edit(action=line.action, sources=[n - 1], text="") for n in line.numbers]
+        else:
+            # A rewrite of several steps is a merge, whatever the teacher called it.
+            action = Action.MERGE if len(line.numbers) > 1 else line.action
+            edits.append(Edit(action=action, sources=[n - 1 for n in line.numbers], text=line.text))
+    return edits
 
 
-def _make_edits(entry: Entry, part: Part) -> Iterator[Edit]:
-    sources = [number - 1 for number in entry.numbers]
-    if entry.action in (Action.KEEP, Action.DELETE):
-        for source in sources:
-            text = _text_of(part, source) if entry.action is Action.KEEP else ""
-            yield Edit(action=entry.action, sources=[source], text=text)
-    else:
-        # A rewrite of several steps is a merge, whatever the teacher called it.
-        action = Action.MERGE if len(sources) > 1 else entry.action
-        yield Edit(action=action, sources=sources, text=entry.text)
-
-
-def _text_of(part: Part, source: int) -> str:
-    index = source - part.first
-    return part.steps[index].text if 0 <= index < len(part.steps) else ""
-
-
-def _read_entry(match: re.Match[str], text: str) -> Entry:
-    word = re.split(r"[^A-Z]", match[2])[0]
-    return Entry(_MEANINGS.get(word, Action.MERGE), _read_numbers(match[1]), _REVISED.sub("", text.strip()).strip())
+def _read_action(match: re.Match[str], text: str) -> ActionLine:
+    word = re.split(r"[^A-Z]", match[2], maxsplit=1)[0]
+    text = _REVISED.sub("", text.strip()).strip()
+    return ActionLine(_MEANINGS.get(word, Action.MERGE), _read_numbers(match[1]), text)
 
 
 def _read_numbers(text: str) -> list[int]:
     numbers: list[int] = []
     for match in _RANGE.finditer(text):
         first, last = match[1], match[2] or match[1]
-        if max(len(first), len(last)) > _MOST or int(last) < int(first):
+        if max(len(first), len(last)) > _MAX_DIGITS or int(last) < int(first):
             raise BadReply(f"'{match[0]}' is not a range of steps")
         numbers += range(int(first), int(last) + 1)
     return numbers
-
-
-# FOLDED DOC of teachers.replies.formats:
-# What a reply format does: show a task to the teacher, foresee the reply's length, and read the reply.
-#
-# Readers raise BadReply with all that is wrong, in words for the teacher.
-#

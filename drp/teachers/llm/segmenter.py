@@ -1,90 +1,81 @@
-"""One trace decomposed by a chat model: cut into parts that fit a reply, asked for together, joined again.
+"""One trace decomposed by a chat model: divided into parts that fit a reply, asked for together, and joined again.
 
-thinking --divide--> parts --dialogue--> steps of each part --offsets--> steps that tile the thinking
+thinking --divide--> parts --dialogue--> steps of each part --shift offsets--> steps that tile the thinking
 """
 
 import asyncio
 from collections.abc import Sequence
-from typing import Literal
 
 from drp.records import Step, Trace
-from drp.teachers.llm.dialogue import Ask, Dialogue, TooLong
-from drp.teachers.llm.division import Span, divide, halve, shorten
-from drp.teachers.llm.prompts import Prompts
+from drp.teachers.clauses import Span
+from drp.teachers.llm.dialogue import CutOffReply, Dialogue, PlannedRequest
+from drp.teachers.llm.division import divide, halve, shorten
 from drp.teachers.llm.reply import ReplyFormat
 
 _CONTEXT = 400
-"""Characters of what came before, shown with a later part."""
+"""Characters of the reasoning before a later part that its prompt shows."""
 
 
 class Segmenter:
-    """Works on one trace. method: whether steps get skills."""
+    """Splits one trace. with_skills: whether each step gets a skill."""
 
-    def __init__(
-        self,
-        trace: Trace,
-        dialogue: Dialogue,
-        reply_format: ReplyFormat,
-        prompts: Prompts,
-        method: Literal["skill", "default"],
-    ) -> None:
+    def __init__(self, trace: Trace, dialogue: Dialogue, reply_format: ReplyFormat, *, with_skills: bool) -> None:
         self._trace = trace
         self._dialogue = dialogue
         self._format = reply_format
-        self._prompts = prompts
-        self._method = method
-        self._n_planned = 1
+        self._with_skills = with_skills
 
-    async def segment(self, room: int) -> list[Step]:
-        """Steps that tile the thinking. room: output tokens that a reply is planned to fill at most."""
-        spans = self._plan(room)
-        self._n_planned = len(spans)
-        return await self._segment_all(spans)
+    async def segment(self, token_budget: int) -> list[Step]:
+        """Steps that tile the thinking. token_budget: output tokens that a reply is planned to fill at most."""
+        spans = self._divide(token_budget)
+        return await self._segment_all(spans, len(spans))
 
-    def foresee(self, room: int) -> list[Ask]:
-        """What `segment` asks, as long as no reply is refused or cut off."""
-        skills = self._method == "skill"
-        return [
-            Ask(self._write_prompt(span), self._format.foresee_steps(self._trace.thinking[slice(*span)], skills))
-            for span in self._plan(room)
-        ]
+    def plan(self, token_budget: int) -> list[PlannedRequest]:
+        """The requests of `segment` if no reply is refused or cut off."""
+        requests = []
+        for start, end in self._divide(token_budget):
+            n_tokens = self._format.estimate_steps(self._trace.thinking[start:end], self._with_skills)
+            requests.append(PlannedRequest(self._write_prompt((start, end)), n_tokens))
+        return requests
 
-    def _plan(self, room: int) -> list[Span]:
-        return divide(self._trace.thinking, room, self._format.measure_thinking)
+    def _divide(self, token_budget: int) -> list[Span]:
+        return divide(self._trace.thinking, token_budget, self._format.bound_steps)
 
-    async def _segment_all(self, spans: Sequence[Span]) -> list[Step]:
-        """When one part fails, the others are still waited for: their replies are paid."""
-        results = await asyncio.gather(*map(self._segment_part, spans), return_exceptions=True)
+    async def _segment_all(self, spans: Sequence[Span], n_parts: int) -> list[Step]:
+        """The steps of all parts. If one part fails, the replies of the others are still received: they are paid for.
+
+        n_parts: how many parts were planned.
+        """
+        asked = (self._segment_part(span, n_parts) for span in spans)
         steps: list[Step] = []
-        for result in results:
+        for result in await asyncio.gather(*asked, return_exceptions=True):
             if isinstance(result, BaseException):
                 raise result
             steps += result
         return steps
 
-    async def _segment_part(self, span: Span) -> list[Step]:
+    async def _segment_part(self, span: Span, n_parts: int) -> list[Step]:
         start, end = span
         text = self._trace.thinking[start:end]
 
         async def read(reply: str) -> list[Step]:
-            return self._format.read_steps(reply, text, with_skills=self._method == "skill")
+            return self._format.read_steps(reply, text, self._with_skills)
 
         try:
             steps = await self._dialogue.ask(self._write_prompt(span), read)
-        except TooLong as too_long:
-            halves = [(start + a, start + b) for a, b in halve(text, self._format.measure_thinking)]
-            if len(halves) < 2 or not self._dialogue.may_divide(self._n_planned):
-                raise too_long.give_up() from None
-            return await self._segment_all(halves)
+        except CutOffReply as cut_off:
+            halves = [(start + a, start + b) for a, b in halve(text, self._format.bound_steps)]
+            if len(halves) < 2 or not self._dialogue.may_divide(n_parts):
+                raise cut_off.give_up() from None
+            return await self._segment_all(halves, n_parts)
         return [step.model_copy(update={"start": step.start + start, "end": step.end + start}) for step in steps]
 
     def _write_prompt(self, span: Span) -> str:
         start, end = span
-        thinking = self._trace.thinking
-        name = f"decompose_{self._method}_{self._format.name}"
+        thinking, prompts = self._trace.thinking, self._dialogue.prompts
+        name = f"decompose_{'skill' if self._with_skills else 'default'}_{self._format.name}"
         shown = self._format.show_thinking(thinking[start:end])
-        prompt = self._prompts.render(name, question=self._trace.question, **shown)
+        prompt = prompts.render(name, question=self._trace.question, **shown)
         if end - start == len(thinking):
             return prompt
-        before = shorten(thinking[:start], _CONTEXT)
-        return f"{prompt}\n\n{self._prompts.render('decompose_part', before=before)}"
+        return f"{prompt}\n\n{prompts.render('decompose_part', before=shorten(thinking[:start], _CONTEXT))}"

@@ -7,93 +7,108 @@ Decomposition:                        Pruning:
     5-6 | Simplifying                     3-4 MERGE: So 8 / 20 = 0.4 a minute.
                                           ANSWER UNCHANGED
 
-Steps are ranges of the source's own clauses, so they are verbatim by construction.
+Steps are ranges of the source's own clauses, so that they are verbatim by construction. The pruned reasoning is put
+together from the kept steps and the new texts.
 """
 
 import re
+from collections.abc import Sequence
+from functools import lru_cache
 
-from drp.records import Step
+from drp.records import Action, Edit, Step
 from drp.teachers.checks import check_edits, excerpt
 from drp.teachers.clauses import Clause, split_clauses
-from drp.teachers.llm.alignment import assemble
-from drp.teachers.llm.division import estimate_tokens, foresee_tokens
-from drp.teachers.llm.reply import BadReply, Draft, Part, find_entries, make_edits, strip_fence
+from drp.teachers.llm.reply import (
+    MAX_SKILL,
+    BadReply,
+    PartRevision,
+    ReplyFormat,
+    TracePart,
+    find_actions,
+    is_unchanged,
+    make_edits,
+    strip_fence,
+)
 
-_LINE = re.compile(
+_RANGE_LINE = re.compile(
     r"^[\s>*_|`-]*(?:(?:steps?|clauses?)\s+)?\[?(\d{1,6})\]?(?:\s*(?:-|–|—|to)\s*\[?(\d{1,6})\]?)?"
     r"[\s*_`]*(?:[|:][\s*_`]*(.*?)[\s|*_`]*)?$",
     re.IGNORECASE,
 )
 _ANSWER = re.compile(r"^[ \t>#*_`-]*ANSWER\b[*_`]*[ \t]*[:=-]?[*_`]*[ \t]*(.*)\Z", re.MULTILINE | re.DOTALL)
-_UNCHANGED = re.compile(r"\W*(?:UNCHANGED|KEEP)\b")
-_MAX_SKILL = 80
-_COST_OF_LINE = 14
-_RANGES_WITH_SKILLS, _RANGES = 0.265, 0.1
-"""Mean output tokens a token of reasoning; this and the next two as measured on real traces, a line 25 tokens."""
-_MEAN_REVISION, _MEAN_LINE = 0.24, 5
-"""Mean output tokens of a revision: a token of the steps, and a step."""
+_MAX_LINE = 14
+"""Tokens of a line of the reply at most, apart from new text."""
+_SENTENCE_END = re.compile(r"[.!?:…][\"'”’)\]*]*$")
+_LOWER_WORD = re.compile(r"[a-z]{2,}\b")
 
 
-class SpansFormat:
-    """See the module."""
+class SpansFormat(ReplyFormat):
+    """Steps are named by the numbers of their clauses, and only new text is written out."""
 
     name = "spans"
-
-    def measure_thinking(self, text: str) -> int:
-        """As if every clause became a step of its own."""
-        return _COST_OF_LINE * len(_cut_clauses(text))
-
-    def foresee_steps(self, text: str, with_skills: bool) -> int:
-        return round((_RANGES_WITH_SKILLS if with_skills else _RANGES) * foresee_tokens(text))
+    # As measured on real traces, with a line for every 25 tokens of reasoning.
+    steps_rates = (0.1, 0.265)
+    edits_rates = (0.24, 5)
+    max_edits_rates = (1, _MAX_LINE)
 
     def show_thinking(self, text: str) -> dict[str, str]:
-        clauses = enumerate(_cut_clauses(text), 1)
+        clauses = enumerate(_split_clauses(text), 1)
         return {"clauses": "\n".join(f"[{number}] {_flatten(clause.text)}" for number, clause in clauses)}
 
     def read_steps(self, reply: str, text: str, with_skills: bool) -> list[Step]:
-        clauses = _cut_clauses(text)
+        clauses = _split_clauses(text)
         found = _find_ranges(strip_fence(reply), with_skills)
         problems = _check_ranges([numbers for numbers, _ in found], len(clauses))
         if problems:
             raise BadReply(*problems, reason="clauses left out or repeated")
-        return [_make_step(text, clauses, numbers, skill) for numbers, skill in found]
+        steps = []
+        for numbers, skill in found:
+            start, end = clauses[numbers[0] - 1].start, clauses[numbers[-1] - 1].end
+            steps.append(Step(text=text[start:end], skill=skill, start=start, end=end))
+        return steps
 
-    def measure_step(self, step: Step) -> int:
-        return estimate_tokens(step.text) + _COST_OF_LINE
+    def bound_steps(self, text: str) -> int:
+        """As if every clause became a step of its own."""
+        return _MAX_LINE * len(_split_clauses(text))
 
-    def foresee_revision(self, part: Part) -> int:
-        kept = sum(foresee_tokens(step.text) for step in part.steps)
-        return round(_MEAN_REVISION * kept + _MEAN_LINE * len(part.steps))
-
-    def show_steps(self, part: Part) -> str:
+    def show_steps(self, part: TracePart) -> str:
         return "\n".join(
             f"[{number}] " + (f"({step.skill}) " if step.skill else "") + _flatten(step.text)
             for number, step in zip(part.numbers, part.steps, strict=True)
         )
 
-    def read_revision(self, reply: str, part: Part) -> Draft:
+    def read_revision(self, reply: str, part: TracePart) -> PartRevision:
         reply = strip_fence(reply)
-        _, end = find_entries(reply)
+        actions, end = find_actions(reply)
         answer = _ANSWER.search(reply, end)
         if part.is_last and not answer:
             raise BadReply("the last line is missing: 'ANSWER UNCHANGED', or 'ANSWER: ' and the revised answer segment")
-        entries, _ = find_entries(reply[: answer.start()] if answer else reply)
-        edits = make_edits(entries, part)
+        if answer:
+            # The last entry's text ends where the answer begins.
+            actions, _ = find_actions(reply[: answer.start()])
+        edits = make_edits(actions, part)
         problems = check_edits(part.steps, edits, part.first)
         if problems:
             raise BadReply(*problems)
-        return Draft(edits, assemble(part.steps, edits, part.first), _read_answer(answer) if part.is_last else None)
+        summary = _read_answer(answer) if answer and part.is_last else None
+        return PartRevision(edits, assemble(part.steps, edits, part.first), summary)
 
 
-def _cut_clauses(text: str) -> list[Clause]:
+@lru_cache(maxsize=128)
+def _split_clauses(text: str) -> Sequence[Clause]:
+    """Remembered, as the length of a request and its prompt need the same clauses."""
     return split_clauses(text)
 
 
+def _flatten(text: str) -> str:
+    return " ".join(text.split())
+
+
 def _find_ranges(reply: str, with_skills: bool) -> list[tuple[range, str | None]]:
-    """First and last clause of every line, with its skill. Lines of another form are the teacher's chatter: what they
-    may have stood for is missed by the check of the ranges."""
+    """The clauses of every line, with its skill. Lines of another form are skipped: if they named clauses, the check of
+    the ranges finds these missing."""
     found: list[tuple[range, str | None]] = []
-    for match in filter(None, map(_LINE.match, reply.splitlines())):
+    for match in filter(None, map(_RANGE_LINE.match, reply.splitlines())):
         numbers = range(int(match[1]), int(match[2] or match[1]) + 1)
         if not numbers:
             raise BadReply(f"'{match[0].strip()}' runs backwards")
@@ -106,7 +121,7 @@ def _find_ranges(reply: str, with_skills: bool) -> list[tuple[range, str | None]
 
 def _read_skill(match: re.Match[str]) -> str:
     name = (match[3] or "").strip()
-    if not name or len(name) > _MAX_SKILL:
+    if not name or len(name) > MAX_SKILL:
         raise BadReply(f"the line {excerpt(match[0])} does not name a skill in a few words")
     return name
 
@@ -115,32 +130,72 @@ def _check_ranges(ranges: list[range], n_clauses: int) -> list[str]:
     problems, following = [], 1
     for numbers in ranges:
         if numbers[0] > following:
-            problems.append(f"no step has {_name(range(following, numbers[0]))}")
+            problems.append(f"no step has {_name_clauses(range(following, numbers[0]))}")
         elif numbers[0] < following:
-            problems.append(f"{_name(numbers)} repeats or goes back; clause {following} is the next one")
+            problems.append(f"{_name_clauses(numbers)} repeats or goes back; clause {following} is the next one")
         following = max(following, numbers[-1] + 1)
     if following <= n_clauses:
-        problems.append(f"no step has {_name(range(following, n_clauses + 1))}")
+        problems.append(f"no step has {_name_clauses(range(following, n_clauses + 1))}")
     elif following > n_clauses + 1:
         problems.append(f"clause {following - 1} does not exist; the last one is {n_clauses}")
     return problems
 
 
-def _make_step(text: str, clauses: list[Clause], numbers: range, skill: str | None) -> Step:
-    start, end = clauses[numbers[0] - 1].start, clauses[numbers[-1] - 1].end
-    return Step(text=text[start:end], skill=skill, start=start, end=end)
+def _name_clauses(numbers: range) -> str:
+    return f"clause {numbers[0]}" if len(numbers) == 1 else f"clauses {numbers[0]}-{numbers[-1]}"
 
 
-def _read_answer(match: re.Match[str] | None) -> str | None:
-    text = match[1].strip() if match else ""
+def _read_answer(match: re.Match[str]) -> str | None:
+    text = match[1].strip()
     if not text:
         raise BadReply("nothing stands after ANSWER; write UNCHANGED or the revised answer segment")
-    return None if _UNCHANGED.match(text) else text
+    return None if is_unchanged(text) else text
 
 
-def _flatten(text: str) -> str:
-    return " ".join(text.split())
+def assemble(steps: Sequence[Step], edits: Sequence[Edit], first: int = 0) -> str:
+    """The text that the edits make of the steps, with the white space after it.
+
+    Kept steps keep the white space between them. At a deletion the larger gap stays (a paragraph's end rather than a
+    space), and a sentence that it cut gets a full stop or a capital letter:
+
+        "She has 3, " KEEP, "let me see. \\n" DELETE, "and buys 4." KEEP   ->   "She has 3.\\nAnd buys 4."
+
+    first: index of `steps[0]` in the whole trace, from which the edits' sources count.
+    """
+    text, gap, before = "", "", Action.KEEP
+    for edit in edits:
+        source = steps[edit.sources[-1] - first].text
+        tail = source[len(source.rstrip()) :]
+        if edit.action is Action.DELETE:
+            gap, before = max(gap, tail, key=_weigh_gap), edit.action
+            continue
+        addition = edit.text.strip()
+        if before is Action.DELETE:
+            text, addition = _mend(text, gap, addition)
+        both_kept = before is Action.KEEP and edit.action is Action.KEEP
+        if text and not gap and not both_kept:
+            gap = " "
+        text, gap, before = text + gap + addition if text else addition, tail, edit.action
+    text = _close(text) if before is Action.DELETE else text
+    return text + gap if text else ""
 
 
-def _name(numbers: range) -> str:
-    return f"clause {numbers[0]}" if len(numbers) == 1 else f"clauses {numbers[0]}-{numbers[-1]}"
+def _weigh_gap(gap: str) -> tuple[int, int]:
+    return gap.count("\n"), len(gap)
+
+
+def _mend(text: str, gap: str, addition: str) -> tuple[str, str]:
+    """The text before and after a deletion, closed and opened as sentences if they are two."""
+    new_line = "\n" in gap
+    left = _close(text) if new_line or addition[:1].isupper() else text
+    opens_sentence = not text or new_line or _SENTENCE_END.search(text[-5:])
+    return left, _capitalise(addition) if opens_sentence else addition
+
+
+def _close(text: str) -> str:
+    return text[:-1].rstrip() + "." if text.endswith((",", ";")) else text
+
+
+def _capitalise(text: str) -> str:
+    """Words only, as a single letter may be a variable."""
+    return text[0].upper() + text[1:] if _LOWER_WORD.match(text) else text

@@ -5,8 +5,8 @@ import torch
 
 from drp.config.sections import Config
 from drp.training.summary import TrainSummary
+from tests.tiny import save_student
 from tests.training.runs import prepare, run
-from tests.training.tiny import save_student
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -8,7 +8,7 @@ from drp.config.sections import Config
 from drp.runs.stage import RunOptions
 from drp.stages import train
 from drp.training.summary import TrainLogLine, TrainSummary
-from tests.training.tiny import make_config, make_record
+from tests.tiny import make_config, make_record
 
 ADAPTER = "adapter/adapter_model.safetensors"
 

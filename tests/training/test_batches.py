@@ -13,7 +13,7 @@ from drp.training.batches import (
     sum_loss,
 )
 from drp.training.examples import Example, encode_example
-from tests.training.tiny import R1_NEWER, build_model, build_tokenizer, make_record
+from tests.tiny import R1_NEWER, build_model, build_tokenizer, make_record
 
 TOKENIZER = build_tokenizer(R1_NEWER)
 

@@ -7,7 +7,7 @@ import torch
 from transformers import MambaConfig, MambaForCausalLM
 
 from drp.training import batches
-from tests.training.tiny import R1_NEWER, build_model, build_tokenizer
+from tests.tiny import R1_NEWER, build_model, build_tokenizer
 
 TOKENIZER = build_tokenizer(R1_NEWER)
 ROWS = [torch.arange(3, 23), torch.arange(50, 59), torch.arange(7, 40)]

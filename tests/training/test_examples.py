@@ -22,7 +22,7 @@ from drp.training.examples import (
     write_examples,
 )
 from tests.conftest import REPOSITORY
-from tests.training.tiny import QWEN3, R1_NEWER, R1_OLDER, build_tokenizer, make_record
+from tests.tiny import QWEN3, R1_NEWER, R1_OLDER, build_tokenizer, make_record
 
 # Byte-level characters are numbered in their sorted order: "!" is 0, "~" is 93; 256 and up are the added tokens.
 LINE_BREAK, SPACE = 198, 220

@@ -10,8 +10,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from drp.config.sections import Config
 from drp.training.summary import TrainDir, TrainSummary
+from tests.tiny import R1_NEWER, build_model, build_tokenizer
 from tests.training.runs import ADAPTER, prepare, run
-from tests.training.tiny import R1_NEWER, build_model, build_tokenizer
 
 Finished = tuple[Config, TrainSummary]
 PROMPT = torch.arange(40)[None]

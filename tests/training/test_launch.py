@@ -19,12 +19,16 @@ from drp.errors import ConfigError
 from drp.training.batches import FILLER, EpochSampler, add_fillers, count_targets, join_examples, pad_examples
 from drp.training.checkpoints import is_sharded
 from drp.training.launch import check_machine
+from tests.tiny import make_config
 from tests.training.runs import ADAPTER, prepare, read_log, run
 from tests.training.test_batches import make_examples
-from tests.training.tiny import make_config
 
 # 17 examples to train on make nine micro-batches, so that in the last one of an epoch one process gets no example.
 SETTINGS = {"batch_size": 2, "gradient_accumulation": 4, "epochs": 15, "eval_steps": 20, "checkpoint_steps": 3}
+
+# How long to wait for a subprocess before the test fails. Importing torch in three processes takes two minutes when all
+# cores are busy.
+WAIT_S = 240
 
 
 @pytest.fixture(scope="module")
@@ -43,11 +47,12 @@ def start(config: Config, **variables: str) -> "subprocess.Popen[str]":
     )
 
 
-def wait_for_step(folder: Path, step: int) -> None:
-    limit = time.monotonic() + 120
+def wait_for_step(process: "subprocess.Popen[str]", folder: Path, step: int) -> None:
+    limit = time.monotonic() + WAIT_S
     log = folder / "train/log.jsonl"
     while not (log.exists() and len(log.read_text().splitlines()) > step):
-        assert time.monotonic() < limit, "no step was made"
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < limit, f"step {step} was not reached"
         time.sleep(0.02)
 
 
@@ -72,7 +77,7 @@ def test_two_processes_that_are_killed_and_resumed_as_one_make_the_same_steps(
 ) -> None:
     config = prepare(tmp_path, student, 19, **SETTINGS, num_processes=2)
     process = start(config)
-    wait_for_step(tmp_path, 8)
+    wait_for_step(process, tmp_path, 8)
     ranks = psutil.Process(process.pid).children(recursive=True)
     process.kill()
     process.communicate()
@@ -90,9 +95,9 @@ def test_a_sharded_training_stops_with_a_checkpoint_and_makes_the_same_steps(
     sharded = {"num_processes": 2, "strategy": "fsdp", "gradient_checkpointing": True}
     config = prepare(tmp_path, student, 19, **SETTINGS, **sharded)
     process = start(config)
-    wait_for_step(tmp_path, 4)
+    wait_for_step(process, tmp_path, 4)
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=WAIT_S)
     assert process.returncode == 130
     assert errors.count("drp:") == errors.count("drp: interrupted") == 1
     assert "Traceback" not in errors
@@ -107,7 +112,7 @@ def test_a_sharded_training_stops_with_a_checkpoint_and_makes_the_same_steps(
 def test_a_launcher_can_end_a_process_whose_main_process_never_connects(student: Path, tmp_path: Path) -> None:
     config = prepare(tmp_path, student, 19, **SETTINGS)
     with socket.create_server(("127.0.0.1", 0)) as leader:
-        leader.settimeout(120)
+        leader.settimeout(WAIT_S)
         address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(leader.getsockname()[1])}
         process = start(config, RANK="1", LOCAL_RANK="1", WORLD_SIZE="2", **address)
         try:

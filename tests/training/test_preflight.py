@@ -10,7 +10,7 @@ from drp.config.sections import TrainSettings
 from drp.errors import DrpError, InputError
 from drp.training.examples import Example, ExampleSelection, encode_example
 from drp.training.preflight import check_example, check_round_trip, inspect_examples
-from tests.training.tiny import R1_NEWER, R1_TOKENS, build_tokenizer
+from tests.tiny import R1_NEWER, R1_TOKENS, build_tokenizer
 
 TOKENIZER = build_tokenizer(R1_NEWER)
 BOS, EOS = (TOKENIZER.convert_tokens_to_ids(token) for token in R1_TOKENS[:2])

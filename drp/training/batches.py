@@ -137,8 +137,11 @@ def add_fillers(order: Sequence[int], round_to: int) -> list[int]:
 
 
 def install_padding_free_attention(model: PreTrainedModel) -> bool:
-    """Let `model` compute batches of `join_examples`. Returns False, with the model unchanged, if its logits would not
-    be those of each example alone: attention of its own, soft caps, sinks, recurrent layers."""
+    """Let `model` compute batches of `join_examples`.
+
+    Compares the logits of a joined row with those of its sequences one by one. Returns False, with the model unchanged,
+    if they differ: for models with an attention of their own, soft caps, attention sinks or recurrent layers.
+    """
     before = model.config._attn_implementation
     rows = [torch.arange(3, 3 + n, device=model.device) % model.config.vocab_size for n in (7, 12, 5)]
     with torch.no_grad():

@@ -111,7 +111,7 @@ class TrainSetup(BaseModel):
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What the process that finished a training reports beside the log."""
+    """What a finished training returns in addition to its log. Peaks are those of the process that returns it."""
 
     setup: TrainSetup
     peak_rss_mib: int

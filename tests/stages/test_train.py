@@ -12,8 +12,8 @@ from drp.errors import ConfigError, DrpError, InputError, TooManyFailures
 from drp.runs.stage import RunOptions
 from drp.stages import train
 from drp.training.summary import TrainSummary
+from tests.tiny import make_config, make_record, save_student
 from tests.training.runs import prepare, read_adapter, read_log, run
-from tests.training.tiny import make_config, make_record, save_student
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -16,8 +16,8 @@ from drp.student.base import Completion, Rejection, SamplingRequest
 from drp.student.sampler import open_sampler
 from drp.student.vllm import check_cache_size
 from tests.conftest import REPOSITORY
-from tests.student.conftest import Counted
-from tests.student.students import MAX_MODEL_LEN, build_student
+from tests.student.conftest import VLLM_SHAPE, Counted
+from tests.tiny import MAX_MODEL_LEN, save_student
 
 pytestmark = pytest.mark.vllm
 
@@ -107,6 +107,7 @@ def test_cache_that_holds_no_whole_response_names_the_setting():
         check_cache_size(16384, own_limit=131072, max_new_tokens=16384, key="engine.cpu_kvcache_gib")
 
 
+@pytest.mark.slow
 def test_second_engine_opens_after_the_first_is_closed(sampler, student, requests, tmp_path_factory):
     import torch
 
@@ -114,7 +115,7 @@ def test_second_engine_opens_after_the_first_is_closed(sampler, student, request
     sampler.close()
     sampler.close()
     assert torch.get_num_threads() >= threads
-    trained = build_student(tmp_path_factory.mktemp("trained"), seed=1)
+    trained = save_student(tmp_path_factory.mktemp("trained"), seed=1, **VLLM_SHAPE)
     second = open_sampler(str(trained), ENGINE, GREEDY, seed=0)
     drawn = list(second.sample(iter(requests)))
     second.close()
@@ -145,6 +146,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_interrupt_ends_in_seconds_with_clean_stdout_and_no_other_process(student, tmp_path):
     script, output = tmp_path / "endless.py", tmp_path / "stdout"
     script.write_text(ENDLESS)

@@ -15,8 +15,8 @@ from drp.config.sections import Config, SourceSettings
 from drp.estimate.table import StageEstimate
 from drp.problems import BENCHMARKS, load_problems
 from drp.records import Problem, Pruning, Record, Trace
-from drp.runs.jsonl import digest, explain_os_errors, read_records
-from drp.runs.manifest import load_manifest
+from drp.runs.jsonl import explain_os_errors, read_records
+from drp.runs.manifest import InputDigest, load_manifest
 from drp.runs.rundir import RunDir
 from drp.teachers.llm.division import estimate_tokens
 
@@ -131,7 +131,7 @@ def mean_tokens(*paths: Path) -> int | None:
 
 
 def count_lines(path: Path) -> int:
-    return digest(path).n_lines if path.exists() else 0
+    return InputDigest.of(path).n_lines if path.exists() else 0
 
 
 def find_sampling_rate(config: Config) -> float | None:

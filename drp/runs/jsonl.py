@@ -1,17 +1,16 @@
-"""JSONL files on disk: read, append, lock; and the file operations that go with artifacts.
+"""JSONL files on disk: read, append, lock, and the other file operations of artifacts.
 
     for record in read_records(path, Trace):            a bad line becomes a Failure
     for record in read_records(path, Trace, "raise"):   a bad line raises InputError
     with lock(path), Appender(path) as file:
         file.append(record)
 
-A record is one line, written with its newline in one go. A killed writer leaves at most one incomplete last line.
-Readers skip that line, and Appender cuts it off before it appends.
+A record is one line, written together with its newline. A killed writer leaves at most one incomplete last line. When
+an artifact is read, that line is skipped; before the next line is appended, it is cut off.
 """
 
 import codecs
 import errno
-import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -41,11 +40,10 @@ With `yield`, a missing file raises InputError; with the others it has no record
 _FIX = "correct the line, or start the stage again with --overwrite"
 _BLOCK = 1 << 20
 
+_RESUME = "all finished records are kept: free some space and run the same command again"
 _MESSAGES = {
-    errno.ENOSPC: "no space left on the disk; all finished records are kept: free some space and run the same command "
-    "again",
-    errno.EDQUOT: "the disk quota is used up; all finished records are kept: free some space and run the same command "
-    "again",
+    errno.ENOSPC: f"no space left on the disk; {_RESUME}",
+    errno.EDQUOT: f"the disk quota is used up; {_RESUME}",
     errno.EACCES: "permission denied",
     errno.EPERM: "permission denied",
     errno.EROFS: "the file system is read-only; choose another run_dir",
@@ -210,31 +208,6 @@ def lock(path: Path) -> Iterator[None]:
         yield
     finally:
         file_lock.release()
-
-
-class Digest(NamedTuple):
-    """What `digest` found in a file."""
-
-    sha256: str
-    n_bytes: int
-    n_lines: int
-    """Newline characters."""
-    prefix_sha256: str | None
-    """Of the first `prefix_bytes` bytes; None if the file is shorter."""
-
-
-def digest(path: Path, prefix_bytes: int = 0) -> Digest:
-    """Hash a file and, in the same pass, its first `prefix_bytes` bytes. Raises InputError if it cannot be read."""
-    n_bytes, n_lines, sha = 0, 0, hashlib.sha256()
-    prefix_sha256 = sha.hexdigest() if prefix_bytes == 0 else None
-    with explain_os_errors(path), path.open("rb") as file:
-        while block := file.read(min(_BLOCK, prefix_bytes - n_bytes) if n_bytes < prefix_bytes else _BLOCK):
-            sha.update(block)
-            n_bytes += len(block)
-            n_lines += block.count(b"\n")
-            if n_bytes == prefix_bytes:
-                prefix_sha256 = sha.hexdigest()
-    return Digest(sha.hexdigest(), n_bytes, n_lines, prefix_sha256)
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:

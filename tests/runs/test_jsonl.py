@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from drp.errors import InputError
 from drp.records import Failure, Problem
-from drp.runs.jsonl import Appender, digest, lock, read_lines, read_records, repair_tail, write_atomically
+from drp.runs.jsonl import Appender, lock, read_lines, read_records, repair_tail, write_atomically
 from tests.conftest import read_lines as load_lines
 
 GOOD = {"id": "a", "question": "1+1?", "answer": "2", "source": "t"}
@@ -113,18 +113,6 @@ def test_a_second_writer_is_refused(tmp_path: Path) -> None:
         lock(tmp_path / "a.jsonl"),
     ):
         pass
-
-
-def test_a_digest_of_a_prefix_survives_growth(tmp_path: Path) -> None:
-    path = tmp_path / "a.jsonl"
-    path.write_text("one\n")
-    before = digest(path)
-    path.write_text("one\ntwo\n")
-    after = digest(path, before.n_bytes)
-    assert after.prefix_sha256 == before.sha256 != after.sha256
-    assert (after.n_bytes, after.n_lines) == (8, 2)
-    assert digest(path).sha256 == after.sha256
-    assert digest(path, 9).prefix_sha256 is None
 
 
 def test_an_atomic_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:

@@ -209,15 +209,14 @@ def _write(value: Fraction) -> Value:
 def _find_spelled(lexemes: Sequence[str]) -> Iterator[tuple[str, list[Fraction]]]:
     """Numbers in words, such as "twenty-five" and "2.5 million", each with its readings, the likeliest first."""
     for index in [index for index, word in enumerate(lexemes) if word in _FIGURES]:
-        word, following = lexemes[index], [*lexemes[index + 1 : index + 3], "", ""]
-        before = lexemes[index - 1] if index else None
-        if word in _TENS and 0 < _UNITS.get(following[0], 0) < 10:
-            number = Fraction(_TENS[word] + _UNITS[following[0]])
-            yield f"{word}-{following[0]}", [number * _SCALES.get(following[1], 1), number, Fraction(_TENS[word])]
-        elif word in _SPELLED:
-            number = Fraction(_SPELLED[word])
-            yield word, [number * _SCALES.get(following[0], 1), number]
-        elif before is not None and before not in _SPELLED:
+        word, before = lexemes[index], lexemes[index - 1] if index else ""
+        following, after = [*lexemes[index + 1 : index + 3], "", ""][:2]
+        if word in _TENS and 0 < _UNITS.get(following, 0) < 10:
+            ten, unit, scale = Fraction(_TENS[word]), Fraction(_UNITS[following]), _SCALES.get(after, 1)
+            yield f"{word}-{following}", [(ten + unit) * scale, ten + unit, ten, unit * scale, unit]
+        elif word in _SPELLED and not (before in _TENS and 0 < _SPELLED[word] < 10):
+            yield word, [Fraction(_SPELLED[word] * _SCALES.get(following, 1)), Fraction(_SPELLED[word])]
+        elif word in _SCALES and before and before not in _SPELLED:
             is_factor = not before.isalpha() and len(before) <= _MAX_DIGITS
             yield f"{before} {word}", [(Fraction(before) if is_factor else Fraction(1)) * _SCALES[word]]
 

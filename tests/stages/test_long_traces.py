@@ -10,7 +10,7 @@ from tests.conftest import trace
 from tests.loopback import LoopbackServer
 from tests.stages import teaching
 from tests.teachers import competent
-from tests.teachers.test_llm_long import write_thinking
+from tests.teachers.llm.cases import write_thinking
 
 N_TOKENS, LIMIT = 30_000, 4096
 SUMMARY = "The answer is \\boxed{26}."

@@ -1,7 +1,5 @@
 """The checks, each with what passes and what does not."""
 
-import time
-
 import pytest
 
 from drp.records import Action, Decomposition, Edit, Step, Usage
@@ -15,6 +13,7 @@ from drp.teachers.checks import (
     check_shorter,
     check_steps,
 )
+from drp.teachers.numbers import find_values
 
 STEPS = [
     Step(text="First, 5 * 8 = 40. ", skill="Multiplication", start=0, end=19),
@@ -95,68 +94,11 @@ def test_edits_of_a_later_part_are_named_by_their_own_numbers() -> None:
     assert check_edits(STEPS, edits, first=10) == ["steps that have no action: 12"]
 
 
-@pytest.mark.parametrize(
-    ("text", "source"),
-    [
-        ("1200 people", "1,200 people"),
-        ("1,200 people", "1200 people"),
-        (r"10{,}000 and 10,\!000", "10000"),
-        ("27 dollars", "$27.00"),
-        ("27.0", "27"),
-        ("0.5 of it", "half of it"),
-        ("0.5 of it", r"\frac{1}{2} of it"),
-        ("0.5 of it", r"\frac12 of it"),
-        ("1/2 of it", "0.5 of it"),
-        (r"\dfrac{13}{15}", "13/15"),
-        ("0.2 of 25", "20% of 25"),
-        (r"20\% of 25", "0.2 of 25"),
-        ("12 eggs", "a dozen eggs"),
-        ("2x + 3", "twice x, and three"),
-        ("1,200,000", "1.2 million"),
-        ("25", "twenty-five"),
-        ("twenty-five", "25"),
-        ("25 thousand", "25,000"),
-        ("half the cake", "0.5 of the cake"),
-        ("x² = 9", "x^2 = 9"),
-        ("½ cup", "1/2 cup"),
-        ("The total is 18.", "so 18"),
-        ("from 1 to 200", "the interval (1,200)"),
-        ("Step 2: add 3. In case 1, 3.", "3"),
-        ("1. Add 7.\n2. Take 8.", "7 and 8"),
-    ],
-)
-def test_numbers_written_another_way_are_known(text: str, source: str) -> None:
-    assert check_numbers(text, source) == []
-
-
-@pytest.mark.parametrize(
-    ("text", "source", "invented"),
-    [
-        ("They ate 41 slices.", "5 pies of 8 slices make 40", "41 (in 'They ate 41 slices.')"),
-        ("so 15", "120/8", "15 (in"),
-        ("0.667", "0.6667", "0.667 (in"),
-        ("42. This is it", "no numbering", "42 (in"),
-        ("1201", "1,200 and 1", "1201 (in"),
-        ("seventeen apples", "16 apples", "seventeen (in"),
-        ("1.5", "1 and 5", "1.5 (in"),
-        ("2,000", "2 and 0", "2,000 (in"),
-        ("1,500", "1 and 500", "1,500 (in"),
-        ("twenty-five", "20 and 5", "twenty-five (in"),
-    ],
-)
-def test_invented_numbers_are_named_with_their_place(text: str, source: str, invented: str) -> None:
-    [problem] = check_numbers(text, source)
-    assert invented in problem
-
-
-def test_numbers_may_stand_in_any_source() -> None:
-    assert check_numbers("3 and 4", "3", "4") == []
-
-
-def test_huge_numbers_are_compared_without_arithmetic() -> None:
-    huge = "7" * 20_000
-    assert check_numbers(f"{huge}/{huge}%", f"{huge}/{huge}%") == []
-    assert len(check_numbers(huge, huge[1:])) == 1
+def test_invented_numbers_are_named_and_refused() -> None:
+    [violation] = check_numbers("They ate 41 slices, or twenty-five", "5 pies of 8 slices make 40", "7 left")
+    assert "41 (in 'They ate 41 slices" in violation
+    assert "twenty-five (in" in violation
+    assert check_numbers("40 and 7", "5 pies of 8 slices make 40", find_values("7 left")) == []
 
 
 def test_shorter_counts_characters_or_tokens() -> None:
@@ -187,8 +129,8 @@ def test_the_reasoning_still_reaches_an_answer_that_it_had() -> None:
 
 
 def test_tags_and_leftovers_of_the_reply_are_named() -> None:
-    problems = check_form("a </think> b\nStep 3: KEEP\nMULTI-STEP COMPRESS: c", "source")
-    assert len(problems) == 3
+    violations = check_form("a </think> b\nStep 3: KEEP\nMULTI-STEP COMPRESS: c", "source")
+    assert len(violations) == 3
     assert check_form("Keep 3 and merge 4. Step 3: keep", "source") == []
 
 
@@ -215,18 +157,7 @@ def test_a_trace_without_an_answer_of_its_own_is_held_to_the_gold_one() -> None:
     assert found == ["the answer segment no longer states the final answer 26: 'So 14.'"]
 
 
-def test_checks_take_time_in_proportion_to_the_length() -> None:
-    def seconds(n: int) -> float:
-        text = "So 3 * 4 = 12, and 1/2 of twenty-five is 12.5, that is 50%.\n" * n
-        begun = time.perf_counter()
-        assert check_numbers(text, text) == []
-        return time.perf_counter() - begun
-
-    seconds(10)
-    assert seconds(4000) < 40 * max(seconds(400), 0.005)
-
-
-def test_every_problem_has_a_reason_in_a_few_words() -> None:
+def test_every_violation_has_a_reason_in_a_few_words() -> None:
     edits, source = [keep(0), edit("delete", 1), keep(2)], decomposition()
     good = "First, 5 * 8 = 40. Then 40 - 14 = 26."
     broken = {
@@ -239,5 +170,5 @@ def test_every_problem_has_a_reason_in_a_few_words() -> None:
         "remains of the form": check_form("</think>", good),
         "nothing left": check_revision(source, edits, " ", "The answer is 26."),
     }
-    for reason, problems in broken.items():
-        assert [problem.reason for problem in problems] == [reason]
+    for reason, violations in broken.items():
+        assert [violation.reason for violation in violations] == [reason]

@@ -1,7 +1,6 @@
 """Traces longer than one reply may be, and replies that reach the output limit."""
 
 import asyncio
-import random
 from collections.abc import Sequence
 
 import pytest
@@ -12,29 +11,18 @@ from drp.records import Decomposition, Usage
 from drp.teachers.checks import check_edits, check_numbers, check_steps
 from drp.teachers.llm.division import bound_tokens
 from tests.teachers.competent import CompetentClient, count_tokens
-from tests.teachers.test_llm import FORMATS, decompose, fail, make_decomposition, make_teacher, make_trace, prune
+from tests.teachers.llm.cases import (
+    FORMATS,
+    decompose,
+    fail,
+    make_decomposition,
+    make_teacher,
+    make_trace,
+    prune,
+    write_thinking,
+)
 
 LIMIT = 4096
-
-
-def write_thinking(n_tokens: int, seed: int = 0) -> str:
-    """Reasoning of about so many tokens, in paragraphs of several kinds, that ends with 26."""
-    draw = random.Random(seed)
-    paragraphs: list[str] = []
-    length = 0
-    while length < n_tokens:
-        a, b = draw.randrange(2, 900), draw.randrange(2, 900)
-        paragraph = draw.choice(
-            [
-                f"First, I need to find the total. Next, I add {a} and {b}. So {a} + {b} = {a + b}.",
-                f"Wait, let me double-check that. {a} times {b} is {a * b}. That seems right, so I keep {a * b}.",
-                f"We have \\[ x = \\frac{{{a}}}{{{b}}} \\] and therefore x * {b} = {a}. Hmm. So x is below {a}.",
-                f"Now there are {a} boxes with {b} pens each. Then {a} * {b} = {a * b}, which means {a * b} pens.",
-            ]
-        )
-        paragraphs.append(paragraph)
-        length += count_tokens(paragraph)
-    return "\n\n".join([*paragraphs, "The answer is 26."])
 
 
 THINKING = write_thinking(30_000)

@@ -2,71 +2,31 @@
 
 import asyncio
 import re
-from typing import Any
+import subprocess
+import sys
 
 import pytest
 
 from drp.chat.wire import Message
 from drp.config.sections import TeacherSettings
-from drp.errors import RecordError
-from drp.records import Action, Decomposition, Trace, Usage
-from drp.teachers.base import Method, Revision, Segmentation, Teacher
-from drp.teachers.checks import check_edits, check_numbers, check_steps
+from drp.records import Action, Usage
+from drp.teachers.base import Method
+from drp.teachers.checks import check_numbers
 from drp.teachers.llm.prompts import Prompts
-from drp.teachers.llm.teacher import LLMTeacher, prompt_names
+from drp.teachers.llm.teacher import prompt_names
 from tests.teachers.competent import CompetentClient
-
-THINKING = (
-    "Okay, let me see. First, I need to find the number of slices. They bake 5 pies of 8 slices: 5 * 8 = 40.\n\n"
-    "Wait, let me double-check that. Yes, 5 * 8 = 40. Next, they ate 14 slices. "
-    "So 40 - 14 = 26 slices are left.\n\nThe answer is 26."
+from tests.teachers.llm.cases import (
+    FORMATS,
+    THINKING,
+    decompose,
+    fail,
+    make_decomposition,
+    make_teacher,
+    make_trace,
+    prune,
 )
+
 PROMPTS = Prompts.load()
-FORMATS = ["text", "spans"]
-
-
-def states(summary: str, expected: str) -> bool:
-    return re.findall(r"\d+", summary)[-1:] == [expected]
-
-
-def make_trace(**changes: Any) -> Trace:
-    fields = {
-        "id": "pies#0", "problem_id": "pies", "question": "5 pies of 8 slices, 14 slices eaten: how many are left?",
-        "answer": "26", "response": "", "thinking": THINKING, "summary": "There are **26** slices left.",
-        "predicted": "26", "correct": True, "finish_reason": "stop", "n_tokens": 90, "model": "student",
-    }  # fmt: skip
-    return Trace.model_validate(fields | changes)
-
-
-def make_teacher(client: CompetentClient, form: str, method: Method = "skill", **settings: Any) -> LLMTeacher:
-    teacher_settings = TeacherSettings(provider="openai", model=client.model, format=form, **settings)
-    teacher: Teacher = LLMTeacher(client, teacher_settings, method, same_answer=states)
-    assert isinstance(teacher, LLMTeacher)
-    return teacher
-
-
-def decompose(teacher: LLMTeacher, trace: Trace) -> Segmentation:
-    segmentation = asyncio.run(teacher.decompose(trace))
-    assert check_steps(trace.thinking, segmentation.steps) == []
-    return segmentation
-
-
-def make_decomposition(trace: Trace, form: str = "text") -> Decomposition:
-    segmentation = decompose(make_teacher(CompetentClient(), form), trace)
-    return Decomposition(**dict(trace), steps=segmentation.steps, teacher="t", usage=Usage())
-
-
-def prune(teacher: LLMTeacher, source: Decomposition) -> Revision:
-    revision = asyncio.run(teacher.prune(source))
-    assert check_edits(source.steps, revision.edits) == []
-    assert len(revision.thinking) < len(source.thinking)
-    return revision
-
-
-def fail(coroutine: Any) -> RecordError:
-    with pytest.raises(RecordError) as error:
-        asyncio.run(coroutine)
-    return error.value
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -170,3 +130,11 @@ def test_the_system_of_a_conversation_is_the_users_prompt() -> None:
     [message] = client.requests[0]
     assert message == Message("user", message.content)
     assert f"<thinking>\n{THINKING}\n</thinking>" in message.content
+
+
+def test_the_llm_teacher_loads_nothing_of_the_offline_one() -> None:
+    program = (
+        "import sys, drp.teachers.llm.teacher; print([m for m in sys.modules if m.startswith('drp.teachers.rules')])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

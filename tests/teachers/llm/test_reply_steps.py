@@ -1,13 +1,10 @@
 """Decompositions read from replies: what is understood, and what is refused with which words."""
 
-from itertools import pairwise
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drp.teachers.checks import check_steps
-from drp.teachers.llm.alignment import CopiedStep, align, fold
 from drp.teachers.llm.reply import BadReply
 from drp.teachers.llm.spans import SpansFormat
 from drp.teachers.llm.text import TextFormat
@@ -109,30 +106,6 @@ def test_swapped_steps_are_refused_even_at_the_end() -> None:
 
 def test_a_step_may_not_begin_inside_a_number() -> None:
     assert "step 2 begins inside a word or a number" in refuse("Step 1: 3.\nStep 2: 14 is pi", "3.14 is pi", False)
-
-
-words = st.text(st.characters(codec="utf-8"), min_size=1).filter(lambda text: bool(fold(text)))
-
-
-@given(st.lists(words, min_size=1, max_size=8), st.data())
-@settings(max_examples=200, deadline=None)
-def test_pieces_that_copy_the_source_always_tile_it(pieces: list[str], data: st.DataObject) -> None:
-    gaps = data.draw(st.lists(st.text(" \n\t\u00a0", min_size=1), min_size=len(pieces) + 1, max_size=len(pieces) + 1))
-    source = gaps[0] + "".join(piece + gap for piece, gap in zip(pieces, gaps[1:], strict=True))
-    spans = align(source, [CopiedStep("Step 0:", " ".join(piece.split())) for piece in pieces])
-    assert [spans[0][0], spans[-1][1]] == [0, len(source)]
-    assert all(before[1] == after[0] for before, after in pairwise(spans))
-    assert [fold(source[start:end]) for start, end in spans] == [fold(piece) for piece in pieces]
-
-
-@given(words, words)
-@settings(max_examples=200, deadline=None)
-def test_a_piece_that_differs_never_aligns(source: str, other: str) -> None:
-    if fold(source) == fold(other):
-        assert align(source, [CopiedStep("", other)]) == [(0, len(source))]
-    else:
-        with pytest.raises(BadReply):
-            align(source, [CopiedStep("", other)])
 
 
 def read_spans(reply: str, thinking: str = THINKING, with_skills: bool = True) -> list[tuple[str, str | None]]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.teachers.competent import CompetentClient, Turn
-from tests.teachers.test_llm import FORMATS, decompose, fail, make_decomposition, make_teacher, make_trace, prune
+from tests.teachers.llm.cases import FORMATS, decompose, fail, make_decomposition, make_teacher, make_trace, prune
 
 
 def replace(old: str, new: str) -> Callable[[str], str]:

@@ -1,7 +1,7 @@
 """Several runs side by side: their models, paired tests, the paper's ablations, seeds combined, costs and settings.
 
-Students, teachers and seeds are taken from the fingerprints in the runs' manifests, so that any run directory will do.
-For a single run there are only the ablations, of the models that it evaluated.
+Students, teachers and seeds are read from the fingerprints in the runs' manifests; no configuration is needed. For a
+single run there are only the ablations, of the models that it evaluated.
 """
 
 import json
@@ -27,7 +27,7 @@ from drp.report.results import (
     benchmark_table,
     comparisons_table,
     describe_interval,
-    describe_intervals,
+    explain_notes,
     headline_means,
     model_row,
     name_model,
@@ -39,15 +39,15 @@ from drp.runs.progress import write_dollars
 
 
 def comparison_tables(runs: Sequence[Run], prices: ReportSettings) -> list[Table]:
-    """Every table for which there is data; for a single run the ablations alone."""
+    """Every table for which there is data; for a single run only the ablations."""
     evaluated = [run for run in runs if run.evaluation is not None]
     if len(runs) < 2:
-        return ablation_tables(evaluated)
+        return _ablation_tables(evaluated)
     found = [
         _runs_table(evaluated),
         _paired_runs_table(runs),
-        *ablation_tables(evaluated),
-        *seeds_tables(evaluated),
+        *_ablation_tables(evaluated),
+        *_seeds_tables(evaluated),
         _actions_table(runs),
         _costs_table(runs, prices),
         _differences_table(runs),
@@ -64,7 +64,7 @@ def _runs_table(runs: Sequence[Run]) -> Table | None:
     if not runs:
         return None
     benchmarks = _list_benchmarks(runs)
-    intervals = describe_intervals(run.evaluation for run in runs if run.evaluation is not None)
+    intervals = explain_notes(run.evaluation for run in runs if run.evaluation is not None)
     return benchmark_table(
         "runs",
         "Runs side by side",
@@ -180,7 +180,7 @@ ABLATION_CAPTION = (
 )
 
 
-def ablation_tables(runs: Sequence[Run]) -> list[Table]:
+def _ablation_tables(runs: Sequence[Run]) -> list[Table]:
     """Those ablations for which there are two arms with different labels. runs: evaluated ones."""
     tables = []
     for ablation in ABLATIONS:
@@ -269,7 +269,7 @@ class SeedGroup(NamedTuple):
         return headline_means(pool_seeds(self.outcomes(model, benchmark)), self.evaluations[0].cutoff_tokens)
 
 
-def seeds_tables(runs: Sequence[Run]) -> list[Table]:
+def _seeds_tables(runs: Sequence[Run]) -> list[Table]:
     """Runs that differ only in their seed, combined; nothing if there are no two. runs: evaluated ones."""
     groups = _group_by_settings(runs)
     if not groups:

@@ -122,7 +122,7 @@ def main_table(evaluation: Evaluation) -> Table:
         "Pass@1 and tokens",
         evaluation.benchmarks,
         [model_row(evaluation, model, name_model(model), evaluation.benchmarks) for model in evaluation.models],
-        caption=f"In the form of the paper's Table 1. {counting} {describe_intervals([evaluation])}",
+        caption=f"In the form of the paper's Table 1. {counting} {explain_notes([evaluation])}",
         notes=warn_of_few_problems(_list_comparisons(evaluation)),
     )
 
@@ -190,7 +190,7 @@ def describe_interval(interval: Interval | None, scale: float = 1, digits: int =
     return f"{scale * interval.low:,.{digits}f}–{scale * interval.high:,.{digits}f}"
 
 
-def describe_intervals(evaluations: Iterable[Evaluation]) -> str:
+def explain_notes(evaluations: Iterable[Evaluation]) -> str:
     """What the notes of `model_row` hold."""
     scores = (policies[HEADLINE_POLICY] for evaluation in evaluations for policies in evaluation.scores.values())
     spread = "; ±: standard deviation between passes" if any(score.accuracy_sd is not None for score in scores) else ""

@@ -103,15 +103,15 @@ def _survey_traces(rundir: RunDir, viewer: ViewerData | None) -> PruningSurvey |
 
 def read_latest_traces(rundir: RunDir) -> Iterator[Trace]:
     """The records of pruned.jsonl, else of steps.jsonl, else of traces.jsonl; unreadable lines are skipped."""
-    kinds: list[tuple[Path, type[Trace]]] = [
-        (rundir.pruned, Pruning),
-        (rundir.steps, Decomposition),
-        (rundir.traces, Trace),
-    ]
-    for path, kind in kinds:
+    for path, kind in trace_files(rundir):
         if path.exists() and path.stat().st_size:
             yield from read_records(path, kind, "skip")
             return
+
+
+def trace_files(rundir: RunDir) -> list[tuple[Path, type[Trace]]]:
+    """(file, its records' type) for each artifact that holds traces, the latest stage first."""
+    return [(rundir.pruned, Pruning), (rundir.steps, Decomposition), (rundir.traces, Trace)]
 
 
 def read_manifests(root: Path) -> list[ArtifactManifest]:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from drp.errors import InputError
 from drp.records import Action, Decomposition, Edit, Failure, Pruning, Trace
 from drp.report.escaping import strip_controls
-from drp.report.run import read_failures, read_latest_traces
+from drp.report.run import read_failures, read_latest_traces, trace_files
 from drp.runs.jsonl import read_records
 from drp.runs.rundir import RunDir
 
@@ -100,12 +100,8 @@ def _truncate(text: str, width: int, style: str = "") -> "Text":
 
 def _show_id(rundir: RunDir, id: str) -> Iterator["RenderableType"]:
     """The trace as the latest stage left it, and its failures."""
-    kinds: list[tuple[Path, type[Trace]]] = [
-        (rundir.pruned, Pruning),
-        (rundir.steps, Decomposition),
-        (rundir.traces, Trace),
-    ]
-    found = (trace for path, kind in kinds for trace in read_records(path, kind, "skip") if trace.id == id)
+    files = trace_files(rundir)
+    found = (trace for path, kind in files for trace in read_records(path, kind, "skip") if trace.id == id)
     trace = next(found, None)
     failures = [(stage, failure) for stage, failure in read_failures(rundir) if failure.id == id]
     if trace is None and not failures:

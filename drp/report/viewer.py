@@ -101,7 +101,7 @@ class ViewerData:
     def _add_failure(self, failure: Failure, stage: str, trace: Trace | None) -> None:
         message = hide_credentials(failure.message)
         details: dict[str, Any] = {"stage": stage, "error": failure.error, "attempts": failure.attempts}
-        texts = {"message": tidy(message), "raw": tidy(failure.raw or "")}
+        texts = {"message": _tidy(message), "raw": _tidy(failure.raw or "")}
         if trace is not None:
             known, described = _describe_trace(trace, list(_label_steps(trace)))
             details, texts = details | known, texts | described
@@ -128,7 +128,7 @@ class ViewerData:
         kind = "lost" if first.correct else "gained"
         entry = {"id": f"{benchmark} / {second.id}", "kind": kind, "before": first.n_tokens, "after": second.n_tokens}
         details = {"answer": first.answer, "responses": [_describe_sample(*before), _describe_sample(*after)]}
-        self._add(entry, first.question, details, {"first": tidy(first.response), "second": tidy(second.response)})
+        self._add(entry, first.question, details, {"first": _tidy(first.response), "second": _tidy(second.response)})
 
     def _add(
         self, entry: dict[str, Any], question: str, details: dict[str, Any], texts: Mapping[str, str], summary: str = ""
@@ -140,7 +140,7 @@ class ViewerData:
             self.left_out += 1
             return
         entry |= {"chunk": len(self.chunks), "place": len(self._texts)}
-        fields = {"question": tidy(question), **texts}
+        fields = {"question": _tidy(question), **texts}
         self._details.append(encode_for_script({"names": list(fields), **details}))
         self._texts.append(UNIT.join(fields.values()))
         self._size += len(self._details[-1]) + len(self._texts[-1])
@@ -178,7 +178,7 @@ def encode_for_script(value: Any) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def tidy(text: str) -> str:
+def _tidy(text: str) -> str:
     """Cut a text to TEXT_LIMIT and replace what a chunk cannot hold: its separators and lone surrogates."""
     if len(text) > TEXT_LIMIT:
         text = f"{text[:TEXT_LIMIT]}\n[… {len(text) - TEXT_LIMIT:,} more characters are not included in this page]"
@@ -205,16 +205,16 @@ def _label_steps(trace: Trace) -> Iterator[StepLabel]:
 def _describe_trace(trace: Trace, labels: list[StepLabel]) -> tuple[dict[str, Any], dict[str, str]]:
     """(details, texts by name)"""
     details: dict[str, Any] = {"answer": trace.answer, "predicted": trace.predicted, "correct": trace.correct}
-    texts = {"thinking": tidy(trace.thinking), "summary": tidy(trace.summary)}
+    texts = {"thinking": _tidy(trace.thinking), "summary": _tidy(trace.summary)}
     if isinstance(trace, Decomposition):
-        pieces, replacements = [tidy(step.text) for step in trace.steps], _find_replacements(trace)
+        pieces, replacements = [_tidy(step.text) for step in trace.steps], _find_replacements(trace)
         details["teacher"] = trace.teacher
         details["steps"] = [
             [_count_utf16(piece), *labels[index], replacements.get(index)] for index, piece in enumerate(pieces)
         ]
         texts["thinking"] = "".join(pieces)
     if isinstance(trace, Pruning):
-        texts |= {"pruned": tidy(trace.pruned_thinking), "pruned_summary": tidy(trace.pruned_summary)}
+        texts |= {"pruned": _tidy(trace.pruned_thinking), "pruned_summary": _tidy(trace.pruned_summary)}
     return details, texts
 
 
@@ -222,7 +222,7 @@ def _find_replacements(trace: Decomposition) -> dict[int, str]:
     """Step's index -> the text of its rewrite; the text of a merge is at the first of its steps."""
     edits = trace.edits if isinstance(trace, Pruning) else ()
     replaced = (edit for edit in edits if edit.action in (Action.REWRITE, Action.MERGE))
-    return {edit.sources[0]: tidy(edit.text) for edit in replaced}
+    return {edit.sources[0]: _tidy(edit.text) for edit in replaced}
 
 
 def _count_utf16(text: str) -> int:

@@ -14,9 +14,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
-
-from drp.chat.limits import CostCap, Limits, RetryPolicy, find_failure
+from drp.chat.limits import CostCap, Limits, RetryPolicy
 from drp.chat.prices import Price
 from drp.chat.store import ReplyStore, StoredReply, hash_request
 from drp.chat.wire import Message, Reply, TransientError, Wire, WireReply, estimate_tokens
@@ -103,18 +101,16 @@ class DirectClient:
             raise RecordError(message, reason=type(error).__name__) from None
 
     async def _ask_with_retries(self, key: str, messages: Sequence[Message]) -> StoredReply:
-        retrying = AsyncRetrying(
-            retry=retry_if_exception_type(TransientError),
-            stop=stop_after_attempt(self._settings.max_retries + 1),
-            wait=self._retry.find_wait_s,
-            before_sleep=self._cool_down,
-            reraise=True,
-        )
-        try:
-            stored: StoredReply = await retrying(self._attempt, key, messages)
-        except TransientError as error:
-            raise self._give_up(error) from None
-        return stored
+        # Without tenacity, which would double this client's own CPU time for a call.
+        n_attempts = 0
+        while True:
+            try:
+                return await self._attempt(key, messages)
+            except TransientError as error:
+                n_attempts += 1
+                if n_attempts > self._settings.max_retries:
+                    raise self._give_up(error) from None
+                await self._pause(error, n_attempts)
 
     async def _attempt(self, key: str, messages: Sequence[Message]) -> StoredReply:
         """Send a request once, within limits and cost cap, and store its reply."""
@@ -154,16 +150,15 @@ class DirectClient:
         if self._is_closing:
             raise RecordError("the run was stopped before this was sent", reason="stopped")
 
-    def _cool_down(self, state: RetryCallState) -> None:
-        """Before a retry: pause all calls if the provider asked for it, or end the run if it asked for too long."""
-        error = find_failure(state)
-        if not error or not state.next_action:
-            return
-        if (error.retry_after_s or 0) > self._retry.give_up_s:
-            wait = f"The provider asks to wait {error.retry_after_s:.0f} s"
+    async def _pause(self, error: TransientError, n_attempts: int) -> None:
+        """Wait before a retry. No other call starts meanwhile if the provider asked to wait, or after a rate limit."""
+        wait_s = self._retry.find_wait_s(error, n_attempts)
+        if wait_s > self._retry.give_up_s:
+            wait = f"The provider asks to wait {wait_s:.0f} s"
             raise UserError(f"{error}\n{wait}. All replies are kept: run this again then.")
         if error.cause == "rate limit" or error.retry_after_s:
-            self._limits.cool_down(state.next_action.sleep)
+            self._limits.cool_down(wait_s)
+        await asyncio.sleep(wait_s)
 
     def _give_up(self, error: TransientError) -> DrpError:
         n_attempts, place = self._settings.max_retries + 1, self._settings.place

@@ -10,14 +10,12 @@ fewer calls in flight, and the run ends when the next call alone might exceed it
 """
 
 import asyncio
+import random
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-
-from tenacity import RetryCallState
-from tenacity.wait import wait_exponential_jitter
 
 from drp.chat.prices import Price
 from drp.chat.store import ReplyStore
@@ -272,15 +270,9 @@ class RetryPolicy:
     listing_s: float = 30.0
     """Batches: how long after its creation a batch may be missing from the provider's list."""
 
-    def find_wait_s(self, state: RetryCallState) -> float:
-        """Seconds before the next attempt: what the provider asked for, else the exponential pause."""
-        error = find_failure(state)
-        if error and error.retry_after_s is not None:
+    def find_wait_s(self, error: TransientError, n_attempts: int) -> float:
+        """Seconds to wait after `n_attempts` failed attempts: what the provider asks for, else the doubled pause."""
+        if error.retry_after_s is not None:
             return error.retry_after_s
-        return wait_exponential_jitter(self.first_s, self.longest_s, 2, self.jitter_s)(state)
-
-
-def find_failure(state: RetryCallState) -> TransientError | None:
-    """The error of the last attempt."""
-    error = state.outcome.exception() if state.outcome else None
-    return error if isinstance(error, TransientError) else None
+        doubled_s = self.first_s * 2.0 ** min(n_attempts - 1, 30)
+        return min(doubled_s, self.longest_s) + random.uniform(0, self.jitter_s)

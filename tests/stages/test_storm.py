@@ -61,6 +61,7 @@ def heal(server: LoopbackServer) -> None:
     server.pick, server.answer = lambda _content, _seen: None, competent.answer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("provider", "form", "fault"), routed(PASSING), ids=lambda v: v if isinstance(v, str) else name(v)
 )
@@ -159,6 +160,7 @@ def finish_with_more_reasks(config: Any, server: LoopbackServer) -> None:
     teaching.check_run(Path(config.run_dir), N_TRACES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("provider", "form"), ROUTES)
 def test_with_all_of_it_at_once_every_record_ends(tmp_path: Path, provider: str, form: str) -> None:
     struck = dict.fromkeys([*PASSING, *LASTING, faults.LENGTH], 0.03)

@@ -66,6 +66,7 @@ def storm(verb: str, config: Config, path: Path, server: LoopbackServer) -> None
         stored = now
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("provider", "form"), [("openai", "text"), ("gemini", "spans")])
 def test_stages_killed_in_a_storm_end_as_if_they_had_not_been(tmp_path: Path, provider: str, form: str) -> None:
     answer = mistakes.make_mistakes(dict.fromkeys(mistakes.ALL, 0.04))

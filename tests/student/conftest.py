@@ -89,8 +89,9 @@ def starting_server(student: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         process.kill()
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(autouse=True)
 def _start_early(request: pytest.FixtureRequest) -> None:
-    """The server takes a minute to start: let the other tests run meanwhile, where its own test is among them."""
-    if importlib.util.find_spec("vllm") and any(item.path.stem == "test_vllm_server" for item in request.session.items):
+    """The server takes a minute to start: start it before the first test that needs vLLM, if its own tests will run."""
+    is_needed = any(item.path.stem == "test_vllm_server" for item in request.session.items)
+    if is_needed and request.node.get_closest_marker("vllm"):
         request.getfixturevalue("starting_server")

@@ -72,6 +72,7 @@ def check_same(alone: Path, several: Path) -> None:
         torch.testing.assert_close(other[name], weight, rtol=0.01, atol=0.01)  # bfloat16
 
 
+@pytest.mark.slow
 def test_two_processes_that_are_killed_and_resumed_as_one_make_the_same_steps(
     alone: Path, student: Path, tmp_path: Path
 ) -> None:
@@ -89,6 +90,7 @@ def test_two_processes_that_are_killed_and_resumed_as_one_make_the_same_steps(
     check_same(alone, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_sharded_training_stops_with_a_checkpoint_and_makes_the_same_steps(
     alone: Path, student: Path, tmp_path: Path
 ) -> None:
@@ -109,6 +111,7 @@ def test_a_sharded_training_stops_with_a_checkpoint_and_makes_the_same_steps(
     check_same(alone, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_launcher_can_end_a_process_whose_main_process_never_connects(student: Path, tmp_path: Path) -> None:
     config = prepare(tmp_path, student, 19, **SETTINGS)
     with socket.create_server(("127.0.0.1", 0)) as leader:

@@ -31,6 +31,7 @@ def kill_after(pid: int, folder: Path, steps: int) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_a_training_killed_three_times_equals_an_uninterrupted_one(student: Path, tmp_path: Path) -> None:
     whole, again = tmp_path / "whole", tmp_path / "again"
     expected = run(prepare(whole, student, **FLUCTUATING))

@@ -1,13 +1,13 @@
 """The teacher that is a language model.
 
-teacher.py     the task level: decompose and prune one trace
+teacher.py     decompose and prune one trace; the requests that an estimate plans
 segmenter.py   one trace split into steps, part by part
-reviser.py     the steps pruned, part by part, with checks and retries
-dialogue.py    one request, its checks, and what is asked again
+reviser.py     the steps of one trace pruned, part by part, each part checked
+dialogue.py    one request and its re-asks
 prompts/       the prompt texts and their placeholders
 reply.py       what the two reply formats have in common, and the list of actions
-text.py        the paper's format: every step is copied out, then aligned to the source
+text.py        the paper's format: every step is copied out
 spans.py       the cheap format: numbers of clauses and steps, and new text only
-alignment.py   copied text found again in its source; kept and changed steps joined
-division.py    long traces cut into parts that fit the teacher's output limit
+alignment.py   copied text found again in its source
+division.py    token estimates; long traces divided into parts that fit the output limit
 """

@@ -1,15 +1,15 @@
-"""The teacher's prompts: one text file each, and the loader that demands exactly the placeholders it knows.
+"""The prompts, one text file each, and their loader.
 
-A placeholder is `<<name>>`. What takes its place is never looked at again, so a trace may hold braces, dollar signs,
-LaTeX or `<<48/2=24>>`. Text that somebody else wrote (question, trace, steps, answer) is put between tags, so that a
-teacher can tell data from instructions:
+A placeholder is written `<<name>>`. Values are inserted as they are, in one pass, so that a trace may hold braces,
+dollar signs, LaTeX or `<<48/2=24>>`. Text that the program did not write (question, trace, steps, answer) is put
+between tags, so that a teacher can tell data from instructions:
 
     <question>
     Joy can read 8 pages of a book in 20 minutes. ...
     </question>
 
-Prompts that the paper has (Appendix C) say what it says, in this project's own words. A folder given as
-`teacher.prompts_dir` replaces any of them, file by file.
+What the paper's prompts (Appendix C) say is said in this project's own words. Files in the folder `teacher.prompts_dir`
+replace prompts of the same name.
 """
 
 import difflib
@@ -33,10 +33,10 @@ PLACEHOLDERS: dict[str, frozenset[str]] = {
     "judge": frozenset({"version_a", "version_b"}),
     "reask": frozenset({"problems"}),
 }
-"""Every prompt, with the placeholders that its file must hold: each of them, and no other."""
+"""Every prompt with its placeholders. Its file has to hold each of them, and no other."""
 
-PLAIN = frozenset({"first", "last", "total", "problems"})
-"""Placeholders that this program fills with words of its own; all others are put between tags."""
+_UNTAGGED = frozenset({"first", "last", "total", "problems"})
+"""Placeholders for the program's own words; the values of all others are put between tags."""
 
 _PLACEHOLDER = re.compile(r"<<([A-Za-z_]\w*)>>")
 _FOLDER = Path(__file__).parent
@@ -50,9 +50,9 @@ class Prompts:
 
     @classmethod
     def load(cls, folder: Path | None = None) -> "Prompts":
-        """The project's prompts, with those of `folder` (`teacher.prompts_dir`) in their place.
+        """The project's prompts, some of them replaced by those in `folder` (`teacher.prompts_dir`).
 
-        Raises ConfigError naming the file and the placeholder where one is unknown or missing.
+        Raises ConfigError, naming the file, if a prompt cannot be read or a placeholder is unknown or missing.
         """
         paths = {name: _FOLDER / f"{name}.txt" for name in PLACEHOLDERS} | _find_replacements(folder)
         return cls({name: _read_template(name, path) for name, path in paths.items()})
@@ -62,22 +62,11 @@ class Prompts:
         return {name: hashlib.sha256(self._templates[name].encode()).hexdigest() for name in names}
 
     def render(self, name: str, **values: str) -> str:
-        """The template with every placeholder filled. Values are inserted as they are, in one pass."""
+        """The template with every placeholder filled."""
         if set(values) != PLACEHOLDERS[name]:
             raise ValueError(f"prompt {name} takes {sorted(PLACEHOLDERS[name])}, got {sorted(values)}")
-        return _PLACEHOLDER.sub(lambda match: _present(match[1], values[match[1]]), self._templates[name])
-
-
-def _present(placeholder: str, value: str) -> str:
-    return value if placeholder in PLAIN else _enclose(placeholder, value)
-
-
-def _enclose(tag: str, value: str) -> str:
-    """The value between tags that it cannot close itself. The longer tag depends on the value alone: equal requests
-    stay equal, whenever they are made."""
-    if f"</{tag}" in value.lower():
-        tag = f"{tag}-{hashlib.sha256(value.encode('utf-8', 'replace')).hexdigest()[:12]}"
-    return f"<{tag}>\n{value}\n</{tag}>"
+        shown = {key: value if key in _UNTAGGED else _enclose(key, value) for key, value in values.items()}
+        return _PLACEHOLDER.sub(lambda match: shown[match[1]], self._templates[name])
 
 
 def _find_replacements(folder: Path | None) -> dict[str, Path]:
@@ -88,7 +77,9 @@ def _find_replacements(folder: Path | None) -> dict[str, Path]:
     replacements = {path.stem: path for path in sorted(folder.glob("*.txt"))}
     for name, path in replacements.items():
         if name not in PLACEHOLDERS:
-            raise ConfigError(f"{path}: no prompt is called {name!r}; {_suggest(name, PLACEHOLDERS)}")
+            close = difflib.get_close_matches(name, PLACEHOLDERS, n=1)
+            hint = f"did you mean {close[0]}.txt?" if close else f"known: {', '.join(sorted(PLACEHOLDERS))}"
+            raise ConfigError(f"{path}: no prompt is called {name!r}; {hint}")
     return replacements
 
 
@@ -108,6 +99,9 @@ def _read_template(name: str, path: Path) -> str:
     return text.strip()
 
 
-def _suggest(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]}.txt?" if close else f"known: {', '.join(sorted(known))}"
+def _enclose(tag: str, value: str) -> str:
+    """The value between tags. If it holds the closing tag itself, the tag is extended by a hash of the value, so that
+    the same value always makes the same prompt."""
+    if f"</{tag}" in value.lower():
+        tag = f"{tag}-{hashlib.sha256(value.encode('utf-8', 'replace')).hexdigest()[:12]}"
+    return f"<{tag}>\n{value}\n</{tag}>"

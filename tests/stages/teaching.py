@@ -100,7 +100,7 @@ def read_artifact(folder: Path, verb: str) -> dict[str, Record]:
     """Records by id."""
     records = read_lines(folder / ARTIFACTS[verb])
     by_id = {record["id"]: record for record in records}
-    assert len(by_id) == len(records), "an id stands twice"
+    assert len(by_id) == len(records), "duplicate id"
     return by_id
 
 

@@ -49,7 +49,7 @@ def test_spending_stops_at_the_cap_and_goes_on_with_a_higher_one(
             ended = run(verb, cap_usd)
             assert ended.status == 2
             assert f"teacher.max_cost_usd is {cap_usd:g}" in ended.err
-            assert "run this again to go on" in ended.err
+            assert "run this again to continue" in ended.err
             assert cap_usd - find_worst_usd(server) <= find_spent_usd(server) <= cap_usd
             assert len(teaching.read_artifact(tmp_path, verb)) < N_TRACES
             n_before = server.n_completed

@@ -113,6 +113,8 @@ def set_environment() -> None:
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     # Without any handler, Python's logging prints warnings to stderr until vLLM has installed its own.
     logging.getLogger("vllm").addHandler(logging.NullHandler())
+    # On a CPU, torch warns that there is no Triton, which it does not use there.
+    logging.getLogger("torch._library.triton").setLevel(logging.ERROR)
 
 
 def require_vllm() -> None:

@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +37,7 @@ def requests(tokenizer) -> list[SamplingRequest]:
 
 
 class Counted:
-    """An iterator that knows how far it was read."""
+    """An iterator that counts what was read from it."""
 
     def __init__(self, requests: list[SamplingRequest]) -> None:
         self._requests = iter(requests)
@@ -53,7 +54,7 @@ class Counted:
 
 @dataclass
 class StartingServer:
-    """vLLM's own server, perhaps still starting."""
+    """vLLM's own server, which may still be starting."""
 
     process: subprocess.Popen[bytes]
     port: int
@@ -77,7 +78,7 @@ def starting_server(student: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     command += ["--port", str(port), "--host", "127.0.0.1", "--enforce-eager", "--max-num-seqs", "8"]
     command += ["--kv-cache-memory-bytes", str(1 << 28)]
     log = tmp_path_factory.mktemp("server") / "log"
-    # Without a worker process beside the engine's it starts sooner.
+    # It starts sooner with the engine in the server's own process.
     settings = {"VLLM_NO_USAGE_STATS": "1", "VLLM_ENABLE_V1_MULTIPROCESSING": "0", "OMP_NUM_THREADS": "1"}
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, env={**os.environ, **settings})
@@ -89,9 +90,22 @@ def starting_server(student: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         process.kill()
 
 
+@pytest.fixture
+def address(starting_server: StartingServer) -> str:
+    """The address of vLLM's server, once it answers."""
+    deadline = time.monotonic() + 180
+    while True:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", starting_server.port)) == 0:
+                return f"http://127.0.0.1:{starting_server.port}/v1"
+        running = starting_server.process.poll() is None and time.monotonic() < deadline
+        assert running, starting_server.log.read_text()[-3000:]
+        time.sleep(0.3)
+
+
 @pytest.fixture(autouse=True)
 def _start_early(request: pytest.FixtureRequest) -> None:
-    """The server takes a minute to start: start it before the first test that needs vLLM, if its own tests will run."""
-    is_needed = any(item.path.stem == "test_vllm_server" for item in request.session.items)
-    if is_needed and request.node.get_closest_marker("vllm"):
+    """Start the server, which takes a minute, before the first test that needs vLLM, if any test needs the server."""
+    needed = any("starting_server" in getattr(item, "fixturenames", ()) for item in request.session.items)
+    if needed and request.node.get_closest_marker("vllm"):
         request.getfixturevalue("starting_server")

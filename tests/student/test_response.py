@@ -1,4 +1,4 @@
-"""Responses taken apart and put together, against tokenizers whose templates behave as R1-Distill's revisions do."""
+"""Responses split and joined, with tokenizers whose templates behave as those of R1-Distill's revisions."""
 
 import pytest
 from hypothesis import given
@@ -16,31 +16,14 @@ from drp.student.response import (
     response_text,
     split_response,
 )
+from tests.tiny import R1_NEWER, R1_OLDER, R1_TOKENS, build_tokenizer
 
-NEWER = (
-    "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}<|User|>{{ m.content }}{% else %}"
-    "<|Assistant|>{{ m.content.split('</think>')[-1] }}{{ eos_token }}{% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}<|Assistant|><think>\n{% endif %}"
-)
-OLDER = NEWER.replace("<think>\n{% endif %}", "{% endif %}")
+BOS, EOS, USER, ASSISTANT = R1_TOKENS
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def tokenizer() -> PreTrainedTokenizerFast:
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
-
-    byte_level = Tokenizer(
-        models.BPE(vocab={c: i for i, c in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}, merges=[])
-    )
-    byte_level.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    byte_level.decoder = decoders.ByteLevel()
-    byte_level.add_special_tokens(["<s>", "</s>", "<|User|>", "<|Assistant|>"])
-    byte_level.add_tokens([AddedToken("<think>", normalized=False), AddedToken("</think>", normalized=False)])
-    bos = byte_level.token_to_id("<s>")
-    byte_level.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", bos)])
-    fast = PreTrainedTokenizerFast(tokenizer_object=byte_level, bos_token="<s>", eos_token="</s>")
-    fast.chat_template = NEWER
-    return fast
+    return build_tokenizer(R1_NEWER)
 
 
 @pytest.mark.parametrize(
@@ -68,18 +51,15 @@ def test_the_prompt_has_bos_once_and_ends_where_the_response_begins(tokenizer: P
     ids = prompt_ids(tokenizer, "1+1?")
     assert tokenizer("x")["input_ids"][0] == tokenizer.bos_token_id, "this tokenizer must be able to double BOS"
     assert ids.count(tokenizer.bos_token_id) == 1
-    assert tokenizer.decode(ids) == "<s><|User|>1+1?<|Assistant|><think>\n"
+    assert tokenizer.decode(ids) == f"{BOS}{USER}1+1?{ASSISTANT}<think>\n"
 
 
 @pytest.mark.parametrize("response", ["so 2\n</think>\n\n2", "<think>\nso 2\n</think>\n\n2"])
-@pytest.mark.parametrize("template", [NEWER, OLDER])
-def test_prompt_and_response_hold_one_opening_tag(
-    tokenizer: PreTrainedTokenizerFast, template: str, response: str
-) -> None:
-    tokenizer.chat_template = template
+@pytest.mark.parametrize("template", [R1_NEWER, R1_OLDER])
+def test_prompt_and_response_hold_one_opening_tag(template: str, response: str) -> None:
+    tokenizer = build_tokenizer(template)
     whole = prompt_text(tokenizer, "1+1?") + response_text(tokenizer, "1+1?", response)
-    tokenizer.chat_template = NEWER
-    assert whole == "<s><|User|>1+1?<|Assistant|><think>\nso 2\n</think>\n\n2"
+    assert whole == f"{BOS}{USER}1+1?{ASSISTANT}<think>\nso 2\n</think>\n\n2"
 
 
 def test_thinking_tokens_end_at_the_closing_tag(tokenizer: PreTrainedTokenizerFast) -> None:

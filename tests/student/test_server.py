@@ -1,4 +1,4 @@
-"""The server backend against a small completions server; test_vllm_server.py has the real one."""
+"""The server backend against a small completions server; test_server_vllm.py has the real one."""
 
 import json
 import socket
@@ -20,7 +20,7 @@ GREEDY = SamplingSettings(temperature=0, max_new_tokens=30)
 
 
 class Completions(ThreadingHTTPServer):
-    """Answers each prompt with "n</think>m"; `statuses` are given first, one a call, before it answers well."""
+    """Answers each prompt with "ab</think>c", after one error response for each of `statuses`."""
 
     daemon_threads = True
 
@@ -108,12 +108,12 @@ def test_prompts_go_as_token_ids_and_a_bounded_number_at_once(sampler, completio
     assert 1 < completions.most_in_flight <= 4
 
 
-def test_transient_errors_are_tried_again(sampler, completions, requests):
+def test_transient_errors_are_retried(sampler, completions, requests):
     completions.statuses = [503, 429, 500]
     assert all(isinstance(one, Completion) for one in sampler.sample(iter(requests[:4])))
 
 
-def test_refused_request_is_rejected_and_others_go_on(sampler, completions, requests):
+def test_refused_request_is_rejected_and_others_continue(sampler, completions, requests):
     completions.statuses = [400]
     long = SamplingRequest("long", [5] * 200)
     kinds = Counter(type(one) for one in sampler.sample(iter([*requests[:4], long])))
@@ -133,7 +133,7 @@ def test_unknown_model_names_the_served_one(completions, student, tokenizer):
     assert str(student) in str(caught.value)
 
 
-def test_nobody_at_the_address_is_a_user_error(student):
+def test_no_server_at_the_address_is_a_user_error(student):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{unused.getsockname()[1]}/v1"

@@ -1,4 +1,4 @@
-"""The fallback backend, on a random student."""
+"""The transformers backend, with a random student."""
 
 import pytest
 
@@ -51,7 +51,7 @@ def test_end_of_sequence_and_limit_are_told_apart(open_student, requests, tokeni
     assert all(one.finish_reason == "length" for one in drawn if one.n_tokens == 100 and one not in stopped)
 
 
-def test_prompt_without_room_is_rejected_and_others_go_on(open_student, requests):
+def test_prompt_that_is_too_long_is_rejected_and_others_continue(open_student, requests):
     long = SamplingRequest("long", [5] * MAX_MODEL_LEN)
     tight = SamplingRequest("tight", [5] * (MAX_MODEL_LEN - 3))
     drawn = {one.id: one for one in open_student(max_new_tokens=20).sample(iter([long, tight, requests[0]]))}

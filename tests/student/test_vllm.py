@@ -1,4 +1,4 @@
-"""Real vLLM on whatever this machine has, with a random student."""
+"""Real vLLM, on a GPU or a CPU, with a random student."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def sampler(student):
 
 @pytest.fixture
 def drawing(sampler, monkeypatch):
-    """The one engine with other sampling settings."""
+    """The shared engine, with other sampling settings."""
 
     def change(**settings):
         monkeypatch.setattr(sampler, "_sampling", SamplingSettings(**settings))
@@ -51,7 +51,7 @@ def test_greedy_responses_equal_those_of_transformers(sampler, student, requests
     assert {one.id: one for one in sampler.sample(iter(requests))} == expected
 
 
-def test_requests_are_taken_only_as_there_is_room(sampler, requests):
+def test_requests_are_taken_only_as_slots_become_free(sampler, requests):
     counted = Counted(requests)
     for done, _ in enumerate(sampler.sample(counted)):
         assert counted.taken <= done + ENGINE.max_num_seqs + WAITING + ENGINE.max_num_seqs
@@ -66,7 +66,7 @@ def test_leaving_early_empties_the_engine(sampler, requests):
     assert len(list(sampler.sample(iter(requests)))) == len(requests)
 
 
-def test_prompt_without_room_is_rejected_and_others_go_on(sampler, requests):
+def test_prompt_that_is_too_long_is_rejected_and_others_continue(sampler, requests):
     refused = [
         SamplingRequest("long", [5] * MAX_MODEL_LEN),
         SamplingRequest("empty", []),
@@ -156,7 +156,7 @@ def test_interrupt_ends_in_seconds_with_clean_stdout_and_no_other_process(studen
     try:
         while output.stat().st_size < 1000 and process.poll() is None:
             time.sleep(0.2)
-        # Nothing that a kill -9 of this one process would leave behind.
+        # No child process that would survive a kill -9 of this one.
         assert psutil.Process(process.pid).children(recursive=True) == []
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=15) == 130

@@ -1,4 +1,4 @@
-"""Token ids into completions, and the room that a prompt leaves."""
+"""Token ids into completions, and the limit of a response."""
 
 import pytest
 
@@ -33,14 +33,14 @@ def test_closing_tag_stays_in_a_tokenizer_that_calls_it_special(own_tokenizer):
 
 
 @pytest.mark.parametrize(("n_prompt", "expected"), [(10, 50), (60, 40), (99, 1)])
-def test_response_gets_its_limit_or_the_room_left(n_prompt, expected):
+def test_response_gets_its_limit_or_what_the_prompt_leaves(n_prompt, expected):
     assert limit_response(SamplingRequest("a", [1] * n_prompt), 50, 100) == expected
 
 
 @pytest.mark.parametrize(
     ("n_prompt", "reason"), [(0, "empty prompt"), (100, "prompt too long"), (101, "prompt too long")]
 )
-def test_prompt_without_room_is_rejected(n_prompt, reason):
+def test_prompt_that_leaves_no_token_is_rejected(n_prompt, reason):
     rejection = limit_response(SamplingRequest("a", [1] * n_prompt), 50, 100)
     assert isinstance(rejection, Rejection)
     assert (rejection.id, rejection.reason) == ("a", reason)

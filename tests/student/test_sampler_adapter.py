@@ -1,4 +1,4 @@
-"""A base that wears its adapter unmerged answers as the merged model does, in either backend."""
+"""A model with an unmerged adapter gives the responses of the merged model, in either backend."""
 
 from pathlib import Path
 
@@ -37,10 +37,10 @@ def draw(model: Path, backend: str, requests, adapter: Path | None = None):
 
 
 @pytest.mark.parametrize("backend", ["transformers", pytest.param("vllm", marks=pytest.mark.vllm)])
-def test_base_and_adapter_answer_as_the_merged_model_does(backend, student, adapter, requests):
-    worn = draw(student, backend, requests, adapter)
-    assert worn == draw(adapter / "merged", "transformers", requests)
-    assert worn != draw(student, "transformers", requests)
+def test_model_and_adapter_respond_as_the_merged_model_does(backend, student, adapter, requests):
+    adapted = draw(student, backend, requests, adapter)
+    assert adapted == draw(adapter / "merged", "transformers", requests)
+    assert adapted != draw(student, "transformers", requests)
 
 
 def test_folder_without_an_adapter_is_one_message(student, tmp_path):
@@ -54,7 +54,7 @@ def test_an_adapter_of_another_kind_is_one_message(student, tmp_path):
         open_sampler(str(student), EngineSettings(backend="transformers"), GREEDY, 0, adapter=str(tmp_path))
 
 
-def test_a_server_is_asked_for_its_own_adapters(student, adapter):
+def test_a_server_cannot_load_an_adapter(student, adapter):
     engine = EngineSettings(backend="server", base_url="http://127.0.0.1:1/v1")
-    with pytest.raises(ConfigError, match=r"eval\.models"):
+    with pytest.raises(ConfigError, match=r"eval\.models.*`server` cannot load adapters"):
         open_sampler(str(student), engine, GREEDY, 0, adapter=str(adapter))

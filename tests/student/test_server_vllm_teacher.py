@@ -1,6 +1,6 @@
-"""The teacher's client, and `drp decompose`, against vLLM's own server: a real one that nobody here wrote.
+"""The teacher's client, and `drp decompose`, against vLLM's own server instead of a server of the tests.
 
-The student that it serves is no teacher, so that most records fail; what counts is how.
+It serves the random student, which is no teacher, so most records fail; the tests check how.
 """
 
 import asyncio
@@ -17,7 +17,6 @@ from drp.config.sections import Config, TeacherSettings
 from drp.errors import RecordError, UserError
 from drp.stages import decompose
 from tests.conftest import read_lines, trace
-from tests.student.test_vllm_server import address  # noqa: F401
 
 pytestmark = pytest.mark.vllm
 PROMPTS = {"decompose_skill_text": "Steps of <<thinking>> for <<question>>", "reask": "No: <<problems>>"}
@@ -40,7 +39,7 @@ def ask(path: Path, questions: list[str], **settings: Any) -> tuple[list[Reply |
     return asyncio.run(run())
 
 
-def test_replies_of_a_real_server_are_read_counted_and_kept(address, student, tokenizer, tmp_path):  # noqa: F811
+def test_replies_of_a_real_server_are_read_counted_and_stored(address, student, tokenizer, tmp_path):
     settings = {"base_url": address, "model": str(student), "max_output_tokens": 20}
     questions = [f"How many apples are {n} x 3?" for n in range(12)]
     replies, n_paid = ask(tmp_path / "replies.jsonl", questions, **settings)
@@ -56,13 +55,13 @@ def test_replies_of_a_real_server_are_read_counted_and_kept(address, student, to
     assert (again, n_paid) == (replies, 12)
 
 
-def test_a_model_that_is_not_served_is_the_users_mistake(address, student, tmp_path):  # noqa: F811
+def test_a_model_that_is_not_served_is_the_users_mistake(address, student, tmp_path):
     [error], _ = ask(tmp_path / "replies.jsonl", ["x"], base_url=address, model="nobody", max_output_tokens=20)
     assert isinstance(error, UserError)
     assert "teacher.model `nobody`" in str(error)
 
 
-def test_a_prompt_beyond_the_context_fails_alone(address, student, tmp_path):  # noqa: F811
+def test_a_prompt_beyond_the_context_fails_and_others_do_not(address, student, tmp_path):
     settings = {"base_url": address, "model": str(student), "max_output_tokens": 20}
     (long, short), _ = ask(tmp_path / "replies.jsonl", ["x 3 y 4 " * 500, "3 x 4?"], **settings)
     assert isinstance(long, RecordError)
@@ -70,7 +69,7 @@ def test_a_prompt_beyond_the_context_fails_alone(address, student, tmp_path):  #
     assert isinstance(short, Reply)
 
 
-def test_decomposing_with_a_student_as_teacher_ends_every_record_with_a_reason(address, student, tmp_path):  # noqa: F811
+def test_decomposing_with_a_student_as_teacher_ends_every_record_with_a_reason(address, student, tmp_path):
     for name, text in PROMPTS.items():
         (tmp_path / "prompts").mkdir(exist_ok=True)
         (tmp_path / "prompts" / f"{name}.txt").write_text(text)

@@ -1,8 +1,5 @@
 """The server backend against vLLM's own server, which conftest.py starts while other tests run."""
 
-import socket
-import time
-
 import pytest
 
 from drp.config.sections import EngineSettings, SamplingSettings
@@ -10,18 +7,6 @@ from drp.student.sampler import open_sampler
 from tests.tiny import MAX_MODEL_LEN
 
 GREEDY = SamplingSettings(temperature=0, max_new_tokens=30)
-
-
-@pytest.fixture
-def address(starting_server):
-    deadline = time.monotonic() + 180
-    while True:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", starting_server.port)) == 0:
-                return f"http://127.0.0.1:{starting_server.port}/v1"
-        running = starting_server.process.poll() is None and time.monotonic() < deadline
-        assert running, starting_server.log.read_text()[-3000:]
-        time.sleep(0.3)
 
 
 @pytest.mark.vllm

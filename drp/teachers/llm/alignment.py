@@ -24,7 +24,9 @@ _SAME = (
 )
 _SAME_TABLE = str.maketrans(_SAME)
 _OTHER_WIDTH = re.compile("[" + "".join(char for char, same in _SAME.items() if len(same) != 1) + "]")
+_NOT_SPACE = re.compile(r"\S+")
 _CUT_WORD = re.compile(r"[A-Za-z0-9]{2}|\d[.,]\d")
+_WORD = re.compile(r"\d+(?:\.\d+)?|\w+")
 _PROBE = 40
 """Characters of a step by which it is looked for elsewhere in the source."""
 _REASON = "steps not verbatim"
@@ -71,16 +73,53 @@ def align(source: str, steps: Sequence[CopiedStep]) -> list[Span]:
     return list(pairwise([0, *starts[1:], len(source)]))
 
 
+def attribute(originals: Sequence[str], sentences: Sequence[str]) -> list[str]:
+    """For each original, in order, the consecutive sentences of a shorter text that say the same, by common words.
+
+    An original that no sentence is left for gets the sentence nearest to it, so that only an empty text gives "".
+    """
+    bits: dict[str, int] = {}
+    wanted, given = _to_masks(originals, bits), _to_masks(sentences, bits)
+    scores = [[_dice(mask, other) for other in wanted] for mask in given]
+    best, choices = [0.0] * len(originals), list[list[int]]()
+    for row in scores:
+        # For each original, the best place up to it for the sentence before.
+        reached = [0] * len(best)
+        for place in range(1, len(best)):
+            reached[place] = place if best[place] > best[reached[place - 1]] else reached[place - 1]
+        best = [best[reached[place]] + score for place, score in enumerate(row)]
+        choices.append(reached)
+    texts = [""] * len(originals)
+    place = max(range(len(best)), key=best.__getitem__, default=0)
+    for sentence, reached in zip(reversed(sentences), reversed(choices), strict=True):
+        texts[place] = sentence + texts[place]
+        place = reached[place]
+    for index, text in enumerate(texts):
+        if not text and sentences:
+            texts[index] = max(zip(scores, sentences, strict=True), key=lambda pair: pair[0][index])[1]
+    return [text.strip() for text in texts]
+
+
+def _to_masks(texts: Sequence[str], bits: dict[str, int]) -> list[int]:
+    """The words of each text as a set of bits."""
+    return [sum({1 << bits.setdefault(word, len(bits)) for word in _WORD.findall(text.lower())}) for text in texts]
+
+
+def _dice(a: int, b: int) -> float:
+    return 2 * (a & b).bit_count() / ((a.bit_count() + b.bit_count()) or 1)
+
+
 def fold(text: str) -> str:
     """The text as it is compared: without white space, with plain quotes and dashes."""
     return "".join(text.split()).translate(_SAME_TABLE)
 
 
 def fold_with_offsets(text: str) -> FoldedText:
-    if not _OTHER_WIDTH.search(text):
-        return FoldedText(fold(text), [offset for offset, char in enumerate(text) if not char.isspace()])
-    widths = ((offset, len(_SAME.get(char, char))) for offset, char in enumerate(text) if not char.isspace())
-    return FoldedText(fold(text), [offset for offset, width in widths for _ in range(width)])
+    """The text as it is compared, with offsets."""
+    offsets = [offset for run in _NOT_SPACE.finditer(text) for offset in range(run.start(), run.end())]
+    if _OTHER_WIDTH.search(text):
+        offsets = [offset for offset in offsets for _ in _SAME.get(text[offset], " ")]
+    return FoldedText(fold(text), offsets)
 
 
 def _match(source: str, position: int, step: CopiedStep) -> int:

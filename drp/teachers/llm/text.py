@@ -3,18 +3,21 @@
 Decomposition:                          Pruning:
 
     Step 1: Joy reads 8 pages.              Step 1: KEEP
-    Skill: Interpreting a quantity          Steps 2-3: MULTI-STEP COMPRESS: So 8 / 20 = 0.4 a minute.
+    Skill: Interpreting a quantity          Steps 2-3: MULTI-STEP COMPRESS
     Step 2: Divide 8 by 20.                 === PRUNED THINKING ===
     Skill: Division                         Joy reads 8 pages. So 8 / 20 = 0.4 a minute.
                                             === PRUNED ANSWER ===
                                             UNCHANGED
+
+The list of actions may hold the new texts too. Where it does not, the new text of a step is the part of the pruned
+reasoning that has most of its words.
 """
 
 import re
 
-from drp.records import Action, Step
-from drp.teachers.checks import check_steps
-from drp.teachers.llm.alignment import CopiedStep, align
+from drp.records import Action, Edit, Step
+from drp.teachers.clauses import split_sentences
+from drp.teachers.llm.alignment import CopiedStep, align, attribute
 from drp.teachers.llm.division import bound_tokens
 from drp.teachers.llm.reply import (
     MAX_SKILL,
@@ -42,7 +45,7 @@ class TextFormat(ReplyFormat):
     # As measured on real traces, with a step for each sentence.
     steps_rates = (1.25, 1.65)
     edits_rates = (1.23, 6)
-    # A new text is written twice, in the list and in the coherent reasoning; a kept one once.
+    # If the list holds the new texts, they are written twice; a kept text once.
     max_edits_rates = (1.5, 12)
 
     def show_thinking(self, text: str) -> dict[str, str]:
@@ -55,14 +58,10 @@ class TextFormat(ReplyFormat):
             form = "'Step 1: ...', each followed by a line 'Skill: ...'" if with_skills else "'Step 1: ...'"
             raise BadReply(f"no steps of the form {form}")
         spans = align(text, [copied for copied, _ in labelled])
-        steps = [
+        return [
             Step(text=text[start:end], skill=skill, start=start, end=end)
             for (start, end), (_, skill) in zip(spans, labelled, strict=True)
         ]
-        problems = check_steps(text, steps)
-        if problems:
-            raise BadReply(*problems)
-        return steps
 
     def bound_steps(self, text: str) -> int:
         return int(_MAX_STEPS_RATE * bound_tokens(text)) + 1
@@ -84,7 +83,21 @@ class TextFormat(ReplyFormat):
                 "nothing stands under '=== PRUNED ANSWER ==='; write UNCHANGED or the revised answer segment"
             )
         unchanged = not part.is_last or is_unchanged(summary)
-        return PartRevision(make_edits(actions, part), sections["THINKING"] + "\n\n", None if unchanged else summary)
+        edits = _fill_in(make_edits(actions, part), part, sections["THINKING"])
+        return PartRevision(edits, sections["THINKING"] + "\n\n", None if unchanged else summary)
+
+
+def _fill_in(edits: list[Edit], part: TracePart, thinking: str) -> list[Edit]:
+    """The edits, with the new texts that the list of actions leaves out taken from the pruned reasoning."""
+    written = [edit for edit in edits if edit.action is not Action.DELETE]
+    if all(edit.text for edit in written) or any(n + 1 not in part.numbers for edit in edits for n in edit.sources):
+        return edits
+    originals = ["".join(part.steps[n - part.first].text for n in edit.sources) for edit in written]
+    texts = iter(attribute(originals, [sentence.text for sentence in split_sentences(thinking)]))
+    found = [next(texts) if edit.action is not Action.DELETE else "" for edit in edits]
+    return [
+        edit if edit.text else edit.model_copy(update={"text": text}) for edit, text in zip(edits, found, strict=True)
+    ]
 
 
 def _find_skilled_steps(lines: list[str]) -> list[tuple[CopiedStep, str | None]]:

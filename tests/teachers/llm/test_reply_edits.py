@@ -168,3 +168,23 @@ def test_numbers_of_a_later_part_are_those_of_the_whole() -> None:
     revision = SpansFormat().read_revision("41 DELETE\n42 KEEP\nANSWER UNCHANGED", part)
     assert [edit.sources for edit in revision.edits] == [[40], [41]]
     assert revision.thinking == "B 2."
+
+
+def test_new_texts_that_the_list_leaves_out_are_taken_from_the_pruned_reasoning() -> None:
+    listed = "Step 1: SINGLE-STEP COMPRESS\nStep 2: DELETE\nSteps 3-4: MULTI-STEP COMPRESS\nStep 5: KEEP\n"
+    thinking = "=== PRUNED THINKING ===\nWell, 5 * 8 = 40. Then 40 - 14 = 26 as 14 are eaten. It is 26.\n"
+    revision = TextFormat().read_revision(f"{listed}\n{thinking}{ANSWER}", PART)
+    assert plain(revision) == [
+        ("rewrite", [0], "Well, 5 * 8 = 40."),
+        ("delete", [1], ""),
+        ("merge", [2, 3], "Then 40 - 14 = 26 as 14 are eaten."),
+        ("keep", [4], "It is 26."),
+    ]
+
+
+def test_a_step_whose_words_went_into_another_sentence_gets_that_sentence() -> None:
+    listed = "Step 1: SINGLE-STEP COMPRESS\nStep 2: DELETE\nStep 3: SINGLE-STEP COMPRESS\nSteps 4-5: KEEP\n"
+    thinking = "=== PRUNED THINKING ===\n5 * 8 = 40, so 40 - 14 = 26.\n"
+    revision = TextFormat().read_revision(f"{listed}\n{thinking}{ANSWER}", PART)
+    assert all(edit.text for edit in revision.edits if edit.action.value != "delete")
+    assert revision.edits[0].text == "5 * 8 = 40, so 40 - 14 = 26."

@@ -33,7 +33,8 @@ _ACTION_LINE = re.compile(
 _RANGE = re.compile(r"(\d+)(?:\s*(?:-|–|—|\bto\b)\s*(?:[Ss]teps?\s*)?(\d+))?")
 _REVISED = re.compile(r"^[*_]*(?:Revised|Revised text|Revised step|New text)[*_]*:[*_]*\s*", re.IGNORECASE)
 _UNCHANGED = re.compile(r"\W*(?:UNCHANGED|KEEP)\b")
-_MEANINGS = {"KEEP": Action.KEEP, "DELETE": Action.DELETE, "REWRITE": Action.REWRITE, "SINGLE": Action.REWRITE}
+_MEANINGS = {"K": Action.KEEP, "D": Action.DELETE, "R": Action.REWRITE, "S": Action.REWRITE, "M": Action.MERGE}
+"""Actions by the first letter of their names in replies."""
 _MAX_DIGITS = 6
 """Digits of a step's number at most."""
 
@@ -177,9 +178,7 @@ def make_edits(lines: Sequence[ActionLine], part: TracePart) -> list[Edit]:
 
 
 def _read_action(match: re.Match[str], text: str) -> ActionLine:
-    word = re.split(r"[^A-Z]", match[2], maxsplit=1)[0]
-    text = _REVISED.sub("", text.strip()).strip()
-    return ActionLine(_MEANINGS.get(word, Action.MERGE), _read_numbers(match[1]), text)
+    return ActionLine(_MEANINGS[match[2][0]], _read_numbers(match[1]), _REVISED.sub("", text.strip()).strip())
 
 
 def _read_numbers(text: str) -> list[int]:

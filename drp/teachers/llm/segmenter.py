@@ -68,6 +68,8 @@ class Segmenter:
             if len(halves) < 2 or not self._dialogue.may_divide(n_parts):
                 raise cut_off.give_up() from None
             return await self._segment_all(halves, n_parts)
+        if start == 0:
+            return steps
         return [step.model_copy(update={"start": step.start + start, "end": step.end + start}) for step in steps]
 
     def _write_prompt(self, span: Span) -> str:

@@ -1,4 +1,4 @@
-"""Problems from files and hub layouts, and every way in which they can be bad."""
+"""Problems from files and hub layouts, and rows that are no problems."""
 
 import json
 import subprocess
@@ -56,7 +56,7 @@ def test_all_kinds_of_files_give_the_same_problems(tmp_path: Path, capfd: pytest
     assert capfd.readouterr().err == ""
 
 
-def test_changed_file_is_read_anew(tmp_path: Path) -> None:
+def test_changed_file_is_read_again(tmp_path: Path) -> None:
     for write, name in ((write_jsonl, "a.jsonl"), (write_parquet, "a.parquet")):
         assert load_file(write(tmp_path / name, ROWS))[0][0].answer == "1"  # type: ignore[operator]
         changed = [{"question": "What is 0 + 2?", "answer": "2"}]
@@ -125,7 +125,7 @@ def test_broken_lines_are_counted_and_nothing_else_is_lost(tmp_path: Path) -> No
     assert len({item.id for item in [*problems, *failures]}) == 6
 
 
-def test_bytes_that_are_no_text_spoil_only_their_line(tmp_path: Path) -> None:
+def test_invalid_bytes_fail_only_their_line(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
     path.write_bytes(b'{"question": "\xff", "answer": "\\ud800"}\n' + json.dumps(ROWS[0]).encode() + b"\r\n")
     problems, failures = load_file(path)
@@ -183,7 +183,7 @@ def test_limit_and_shuffle(tmp_path: Path) -> None:
     assert other_seed != shuffled
 
 
-def test_missing_column_names_what_there_is_and_the_key(tmp_path: Path) -> None:
+def test_missing_column_is_an_error_that_lists_the_columns_and_names_the_key(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "x.jsonl", [{"prompt": "How many?", "target": "5"}] * 3)
     with pytest.raises(
         InputError, match=r"x\.jsonl: no column `question`; it has `prompt`, `target`.*question: \.\.\."
@@ -210,7 +210,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     assert load_file(tmp_path / "empty.jsonl") == ([], [])
 
 
-def test_unknown_name_is_told_the_nearest() -> None:
+def test_message_for_an_unknown_name_suggests_the_nearest() -> None:
     with pytest.raises(InputError, match=r"unknown problems `gsm8`.*did you mean `gsm8k`.*math500.*`path`"):
         load(SourceSettings(name="gsm8"))
 

@@ -46,7 +46,7 @@ def test_an_unknown_key_inside_a_list_is_found(tmp_path: Path) -> None:
     assert "did you mean `columns`?" in text
 
 
-def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
+def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
     text = message(tmp_path, "run_dir: x\ntrain: {epochs: -1, lora: {rnk: 2}}\n")
     assert "`student` is missing" in text
     assert "`train.epochs`" in text
@@ -54,14 +54,14 @@ def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
     assert "`rank`" in text
 
 
-def test_a_key_given_twice_is_refused_with_its_line(tmp_path: Path) -> None:
+def test_a_duplicate_key_is_refused_with_its_line(tmp_path: Path) -> None:
     text = message(tmp_path, "run_dir: a\nstudent: {model: a}\nrun_dir: b\n")
     assert "config.yaml:3" in text
     assert "duplicate key 'run_dir'" in text
 
 
 @pytest.mark.parametrize("text", ["", "- a\n", "just words\n", "a: [\n", "1: 2\n", "{[a]: 3}\n"])
-def test_what_is_no_configuration_is_an_error(tmp_path: Path, text: str) -> None:
+def test_a_file_that_is_no_configuration_is_an_error(tmp_path: Path, text: str) -> None:
     assert "config.yaml" in message(tmp_path, text)
 
 
@@ -88,7 +88,7 @@ def test_a_wrong_override_is_an_error(tmp_path: Path, override: str, expected: s
     assert expected in message(tmp_path, MINIMAL + "seed: 1\n", override)
 
 
-def test_an_ablation_says_only_in_what_it_differs(tmp_path: Path) -> None:
+def test_an_extending_file_sets_only_its_differences(tmp_path: Path) -> None:
     (tmp_path / "base.yaml").write_text(MINIMAL + "train: {epochs: 5, lora: {rank: 3}}\nteacher: {provider: rules}\n")
     config = load(tmp_path, "extends: base.yaml\nseed: 4\ntrain: {lora: {alpha: 9}}\n", "train.epochs=6")
     assert (config.seed, config.train.epochs, config.train.lora.rank, config.train.lora.alpha) == (4, 6, 3, 9)

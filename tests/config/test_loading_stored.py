@@ -21,7 +21,7 @@ def make_config(root: Path, **sections: object) -> Config:
     return Config.model_validate({"run_dir": str(root), "student": {"model": "m"}, **sections})
 
 
-def test_a_kept_configuration_is_the_same_one_wherever_its_run_is_now(tmp_path: Path) -> None:
+def test_a_stored_configuration_loads_after_its_run_directory_was_moved(tmp_path: Path) -> None:
     root = tmp_path / "run"
     root.mkdir()
     config = make_config(root, seed=7, train={"learning_rate": 3e-5}, eval={"benchmarks": [{"name": "math500"}]})
@@ -32,7 +32,7 @@ def test_a_kept_configuration_is_the_same_one_wherever_its_run_is_now(tmp_path: 
     assert load_stored_config(moved, ["seed=8"]) == config.model_copy(update={"run_dir": moved, "seed": 8})
 
 
-def test_no_password_and_no_key_is_kept_or_part_of_a_fingerprint(tmp_path: Path) -> None:
+def test_no_password_or_key_is_stored_or_part_of_a_fingerprint(tmp_path: Path) -> None:
     config = make_config(tmp_path, **SECRETS)
     assert config.teacher.base_url == SECRETS["teacher"]["base_url"]
     for text in (dump_config(config), str(config.identity())):
@@ -41,11 +41,11 @@ def test_no_password_and_no_key_is_kept_or_part_of_a_fingerprint(tmp_path: Path)
 
 
 @pytest.mark.parametrize("text", ["a@b", "user:pass@host", "http://host/v1", "https://host/a@b?x=1", "data/tiny"])
-def test_what_is_no_secret_stays(text: str) -> None:
+def test_a_text_without_credentials_is_unchanged(text: str) -> None:
     assert hide_credentials(text) == text
 
 
-def test_a_refused_configuration_does_not_take_the_place_of_the_kept_one(tmp_path: Path) -> None:
+def test_a_refused_configuration_does_not_replace_the_stored_one(tmp_path: Path) -> None:
     with storing_config(make_config(tmp_path, seed=1)):
         pass
     with pytest.raises(InputError), storing_config(make_config(tmp_path, seed=2)):
@@ -56,7 +56,7 @@ def test_a_refused_configuration_does_not_take_the_place_of_the_kept_one(tmp_pat
     assert load_stored_config(tmp_path).seed == 3
 
 
-def test_nothing_is_kept_of_a_dry_run_or_where_there_is_no_run_directory(tmp_path: Path) -> None:
+def test_nothing_is_stored_in_a_dry_run_or_without_a_run_directory(tmp_path: Path) -> None:
     with storing_config(make_config(tmp_path), dry_run=True):
         pass
     with storing_config(make_config(tmp_path / "none")):
@@ -64,7 +64,7 @@ def test_nothing_is_kept_of_a_dry_run_or_where_there_is_no_run_directory(tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_stage_keeps_the_configuration_that_it_ran_with(tmp_path: Path) -> None:
+def test_a_stage_stores_the_configuration_that_it_ran_with(tmp_path: Path) -> None:
     root = tmp_path / "run"
     root.mkdir()
     (root / "traces.jsonl").write_text("")
@@ -74,7 +74,7 @@ def test_a_stage_keeps_the_configuration_that_it_ran_with(tmp_path: Path) -> Non
     assert load_config(root / "effective-config.yaml").seed == 5
 
 
-def test_of_a_launchers_processes_the_first_keeps_the_configuration(
+def test_only_the_first_process_of_a_launcher_stores_the_configuration(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RANK", "1")

@@ -1,4 +1,4 @@
-"""Grading: the styles of answers."""
+"""Verdicts on answers in all the styles in which responses state them."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from drp.grading import Grade, Grader, canonical
 
 # (what the response says, gold answer): right ones. Golds are in the styles of GSM8K, MATH500, AIME24 and AMC23.
 RIGHT = [
-    # One number, said in many manners.
+    # One number, stated in many ways.
     (r"\boxed{18}", "18"),
     (r"So she earns \(\boxed{18}\) dollars.", "18"),
     (r"\[ 9 \times 2 = \boxed{18} \]", "18"),

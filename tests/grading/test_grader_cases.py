@@ -1,6 +1,6 @@
-"""math-verify's own published cases, as they stand in its source distribution (tests/grading/cases/NOTICE).
+"""math-verify's own test cases, from its source distribution (tests/grading/cases/NOTICE).
 
-A record that says how ours `differs` must differ, so that no excuse outlives its reason.
+A case with the field `differs`, which explains why our verdict is another, must still get another verdict.
 """
 
 import json
@@ -13,7 +13,7 @@ from tests.conftest import REPOSITORY
 CASES = REPOSITORY / "tests" / "grading" / "cases" / "math_verify.jsonl"
 
 
-def test_verdicts_are_those_of_math_verifys_own_cases_but_for_the_explained() -> None:
+def test_verdicts_equal_those_of_math_verifys_cases_except_where_explained() -> None:
     cases = [json.loads(line) for line in CASES.read_text().splitlines()]
     assert len(cases) == 274
     items = [(number, case["pred"], extract_gold(case["gold"]) or "") for number, case in enumerate(cases)]

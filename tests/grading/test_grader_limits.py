@@ -1,4 +1,4 @@
-"""Grading: streams, threads, limits of time and memory, and processes that come and go."""
+"""The grader's streams and threads, its limits of time and memory, and workers that crash."""
 
 import asyncio
 import itertools
@@ -19,7 +19,7 @@ from drp.errors import DrpError
 from drp.grading import Grade, Grader
 
 HARD = (r"\boxed{\sqrt{4}}", "2")
-"""Not settled without computer algebra."""
+"""A pair that needs computer algebra, and so a worker."""
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def grader() -> Iterator[Grader]:
         yield grader
 
 
-def test_stream_grades_all_and_reads_no_more_than_it_needs(grader: Grader) -> None:
+def test_stream_grades_all_and_reads_a_bounded_number_ahead(grader: Grader) -> None:
     pulled = 0
 
     def items() -> Iterator[tuple[int, str, str]]:
@@ -47,7 +47,7 @@ def test_stream_grades_all_and_reads_no_more_than_it_needs(grader: Grader) -> No
     assert len(finished) == 120
 
 
-def test_error_of_the_input_comes_through_the_stream(grader: Grader) -> None:
+def test_an_error_of_the_input_is_raised_by_the_stream(grader: Grader) -> None:
     def items() -> Iterator[tuple[int, str, str]]:
         yield 1, *HARD
         raise OSError("gone")
@@ -85,7 +85,7 @@ HOSTILE = [
 ]
 
 
-def test_hostile_answers_keep_within_time_and_memory() -> None:
+def test_hostile_answers_stay_within_the_limits_of_time_and_memory() -> None:
     peak = 0
     stop = threading.Event()
 
@@ -164,7 +164,7 @@ def test_workers_die_with_a_killed_parent() -> None:
 
 
 def _workers() -> list[psutil.Process]:
-    """The processes that the fork server of this one has started."""
+    """The workers: processes that this process's fork server has started."""
     mine = psutil.Process().pid
     processes = list(psutil.process_iter(["pid", "ppid", "cmdline", "memory_info", "status"]))
     servers = {

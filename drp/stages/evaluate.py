@@ -8,6 +8,7 @@ evaluated one after the other, so that only one is in memory.
 """
 
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -57,7 +58,7 @@ def _evaluate_model(name: str, model: EvalModel, config: Config, options: RunOpt
     made_by = [rundir.train / "summary.json"] if made_here else []
     if trained and not options.dry_run and not rundir.merged.exists():
         raise InputError(f"eval: {rundir.merged} is missing; run `drp train` first, or name models in eval.models")
-    with Responder(model, config.eval.sampling, config) as responder:
+    with closing(Responder(model, config.eval.sampling, config)) as responder:
         for benchmark in config.eval.benchmarks:
             problems = options.input or rundir.benchmarks / f"{benchmark.name}.jsonl"
             if options.dry_run and not all(path.exists() for path in [problems, *made_by]):

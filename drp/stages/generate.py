@@ -7,6 +7,7 @@ Each response is graded and written as it finishes.
 """
 
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 
 from drp.config.sections import Config, EvalModel
@@ -47,7 +48,7 @@ def run(config: Config, options: RunOptions = RunOptions()) -> Counts:
 def generate(config: Config, rollouts: Iterator[Rollout]) -> Iterator[Trace | Failure]:
     """Sample and grade a response for each rollout."""
     student = EvalModel(model=config.student.model, revision=config.student.revision)
-    with Responder(student, config.generate.sampling, config) as responder:
+    with closing(Responder(student, config.generate.sampling, config)) as responder:
         for outcome in responder.respond(rollouts):
             yield outcome if isinstance(outcome, Failure) else build_trace(outcome, student.model)
 

@@ -59,18 +59,16 @@ def response_text(tokenizer: Tokenizer, question: str, response: str) -> str:
 
 
 class Parts(NamedTuple):
-    """A response taken apart. closed: whether the response contains `</think>`."""
+    """A response taken apart."""
 
     thinking: str
     summary: str
-    closed: bool
 
 
 def split_response(response: str) -> Parts:
     """Split a raw response at the first `</think>`; without one, all of it is thinking. Both parts are stripped."""
-    thinking, closing, summary = response.partition(CLOSING)
-    thinking = thinking.strip().removeprefix(OPENING).strip()
-    return Parts(thinking, summary.strip(), bool(closing))
+    thinking, _, summary = response.partition(CLOSING)
+    return Parts(thinking.strip().removeprefix(OPENING).strip(), summary.strip())
 
 
 def join_response(thinking: str, summary: str) -> str:

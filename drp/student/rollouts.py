@@ -10,8 +10,7 @@ A rollout is one response to sample for a problem. Its id is `{problem id}#{samp
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
-from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from drp.config.sections import Config, EvalModel, SamplingSettings, SourceSettings
 from drp.grading import Grade, Grader
@@ -67,10 +66,8 @@ def read_rollouts(path: Path, n: int) -> Iterator[Rollout | Failure]:
 class Responder:
     """Samples and grades the responses of one model.
 
-    The engine is started with the first rollout, so that a run with nothing left to do loads no model. It is shared by
-    all calls and closed with the `with` block.
-
-    model.adapter: if set, the tokenizer in the adapter's folder is used.
+    The engine is started when the first rollout is asked for, so that a run with nothing left to do loads no model. All
+    calls of `respond` share it.
     """
 
     def __init__(self, model: EvalModel, sampling: SamplingSettings, config: Config) -> None:
@@ -79,18 +76,16 @@ class Responder:
         self._grader = self._stack.enter_context(Grader(config.grading))
         self._sampler: Sampler | None = None
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self._stack.close()
-
     def respond(self, rollouts: Iterator[Rollout]) -> Iterator[GradedResponse | Failure]:
         """Yield each rollout's response as it finishes; a Failure for a rollout that the engine rejects."""
         if self._sampler is None:
             self._sampler = self._stack.enter_context(closing(self._open_sampler()))
         for outcome in draw(rollouts, self._sampler, self._sampler.tokenizer):
             yield outcome if isinstance(outcome, Failure) else grade_response(*outcome, self._grader)
+
+    def close(self) -> None:
+        """Stop the engine and the grading workers."""
+        self._stack.close()
 
     def _open_sampler(self) -> Sampler:
         return open_sampler(

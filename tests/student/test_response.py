@@ -29,22 +29,22 @@ def tokenizer() -> PreTrainedTokenizerFast:
 @pytest.mark.parametrize(
     ("response", "parts"),
     [
-        ("1 + 1 = 2\n</think>\n\nThe answer is 2.", ("1 + 1 = 2", "The answer is 2.", True)),
-        ("<think>\n1 + 1 = 2\n</think>\n\n2", ("1 + 1 = 2", "2", True)),
-        ("<think></think>2", ("", "2", True)),
-        ("still thinking: \\boxed{2}", ("still thinking: \\boxed{2}", "", False)),
-        ("a</think>b</think>c", ("a", "b</think>c", True)),
-        ("", ("", "", False)),
+        ("1 + 1 = 2\n</think>\n\nThe answer is 2.", ("1 + 1 = 2", "The answer is 2.")),
+        ("<think>\n1 + 1 = 2\n</think>\n\n2", ("1 + 1 = 2", "2")),
+        ("<think></think>2", ("", "2")),
+        ("still thinking: \\boxed{2}", ("still thinking: \\boxed{2}", "")),
+        ("a</think>b</think>c", ("a", "b</think>c")),
+        ("", ("", "")),
     ],
 )
-def test_a_response_is_thinking_and_summary(response: str, parts: tuple[str, str, bool]) -> None:
+def test_a_response_is_thinking_and_summary(response: str, parts: tuple[str, str]) -> None:
     assert split_response(response) == parts
 
 
 @given(st.text().map(str.strip), st.text().map(str.strip))
 def test_what_was_joined_splits_again(thinking: str, summary: str) -> None:
     if "</think>" not in thinking and not thinking.startswith("<think>"):
-        assert split_response(join_response(thinking, summary)) == (thinking, summary, True)
+        assert split_response(join_response(thinking, summary)) == (thinking, summary)
 
 
 def test_the_prompt_has_bos_once_and_ends_where_the_response_begins(tokenizer: PreTrainedTokenizerFast) -> None:

@@ -118,7 +118,7 @@ class ReplyStore:
             self._resources.enter_context(lock(self.path))
             self._appender = self._resources.enter_context(Appender(self.path))
             # Where each reply begins in the file. SQLite takes 50 bytes a reply for it, a dict would take 130.
-            self._index = sqlite3.connect(":memory:", isolation_level=None)
+            self._index = sqlite3.connect(":memory:")
             self._index.execute("CREATE TABLE replies (id BLOB PRIMARY KEY, start INTEGER) WITHOUT ROWID")
             self._resources.callback(self._index.close)
             with explain_os_errors(self.path):

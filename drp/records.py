@@ -105,6 +105,9 @@ class Decomposition(Trace):
     teacher: str
     """`rules`, or the model's name."""
     usage: Usage
+    coverage: float | None = None
+    """Share of the thinking's words that a teacher's copied steps had, from 0 to 1. The steps here are cut from the
+    thinking itself, whatever the share. None if no copy was asked for, and in records of earlier versions."""
 
 
 class Action(StrEnum):

@@ -8,14 +8,23 @@ other keys of a stage make up the fingerprint that is stored with its artifact; 
 """
 
 import re
+import warnings
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validator
 
+# `decompose.copy` hides a deprecated method of pydantic's.
+warnings.filterwarnings("ignore", 'Field name "copy" in "DecomposeSettings" shadows')
+
 OPERATIONAL = "operational"
 
 PositiveInt = Annotated[int, Field(gt=0)]
+
+Copy = Literal["exact", "aligned"]
+"""How faithful a copied step has to be, see `DecomposeSettings.copy`."""
+MIN_COVERAGE = 0.6
+"""Default of `DecomposeSettings.min_coverage`."""
 
 
 class Section(BaseModel):
@@ -234,6 +243,20 @@ class DecomposeSettings(Section):
     `sentence`: one step per sentence (the baseline of Appendix D)."""
     only_correct: bool = True
     """Leave out traces whose own answer is wrong or could not be graded, before a teacher is paid for them."""
+    copy: Copy = "aligned"  # type: ignore[assignment]
+    """How faithfully a teacher of the format `text` has to copy the reasoning. `aligned`: its steps are found in the
+    reasoning by their words, in order; small changes and left-out parts are tolerated. `exact`: only white space,
+    quotes and dashes may differ. The recorded steps have the student's own words in both."""
+    min_coverage: float = Field(default=MIN_COVERAGE, ge=0, le=1)
+    """With `copy: aligned`, the share of the reasoning's words that the teacher's steps have to have; a reply with less
+    is sent back with what is missing. The example in the paper's Table 6 has 0.78, a summary less than half."""
+
+    def identity(self) -> dict[str, Any]:
+        """See Section. The keys `copy` and `min_coverage` are left out at their defaults, as runs of earlier versions,
+        which have no such keys, are continued with the defaults."""
+        defaults = type(self)()
+        added = {key for key in ("copy", "min_coverage") if getattr(self, key) == getattr(defaults, key)}
+        return {key: value for key, value in super().identity().items() if key not in added}
 
 
 class LoraSettings(Section):

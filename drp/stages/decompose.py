@@ -68,4 +68,10 @@ async def decompose(teacher: Teacher, trace: Trace) -> Decomposition:
     segmentation = await teacher.decompose(trace)
     if problems := check_steps(trace.thinking, segmentation.steps):
         raise RecordError(f"{trace.id}: {'; '.join(problems)}", reason=problems[0].reason)
-    return Decomposition(**dict(trace), steps=segmentation.steps, teacher=teacher.name, usage=segmentation.usage)
+    return Decomposition(
+        **dict(trace),
+        steps=segmentation.steps,
+        teacher=teacher.name,
+        usage=segmentation.usage,
+        coverage=segmentation.coverage,
+    )

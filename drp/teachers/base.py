@@ -21,6 +21,8 @@ class Segmentation:
 
     steps: list[Step]
     usage: Usage
+    coverage: float | None = None
+    """See `Decomposition.coverage`."""
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,8 @@ def open_teacher(
         open_stored(config.teacher, store) if stored_only else open_client(config.teacher, store),
         config.teacher,
         config.decompose.method,
+        copy=config.decompose.copy,
+        min_coverage=config.decompose.min_coverage,
         same_answer=grader.same_answer if grader else None,
         count=partial(count_tokens, tokenizer) if tokenizer else len,
     )

@@ -28,7 +28,7 @@ from drp.student.response import CLOSING
 from drp.teachers.checks import excerpt
 from drp.teachers.llm.dialogue import CutOffReply, Dialogue
 from drp.teachers.llm.prompts import Prompts
-from drp.teachers.llm.reply import BadReply, strip_fence
+from drp.teachers.llm.reply import BadReply, clean_reply
 
 Side = Literal["a", "b"]
 """One of the two decompositions that are compared."""
@@ -129,7 +129,7 @@ def read_reply(reply: str) -> tuple[Position, str | None]:
 
     Raises BadReply if there is no verdict, or two that contradict each other.
     """
-    text = strip_fence(reply.rpartition(CLOSING)[2])
+    text = clean_reply(reply.rpartition(CLOSING)[2])
     lines = text.splitlines()
     found = [_read_choice(_find_words(text)), *map(_read_verdict, lines)]
     positions = {position for position in found if position is not None}

@@ -1,14 +1,23 @@
-"""Copied text found again in its source, so that the steps of a reply become offsets that tile the source.
+"""Steps of a reply found again in the source, so that they become offsets that tile the source.
 
-White space may differ, and quotes and dashes may be other ones of their kind; any other difference is a problem.
+`align` takes exact copies: white space may differ, and quotes and dashes may be other ones of their kind.
 
     align("He said “a – b”. So 4.", [CopiedStep("Step 1:", 'He said "a - b".'), CopiedStep("Step 2:", "So  4.")])
         ->  [(0, 17), (17, 22)]
+
+`align_words` takes what teachers write when they are asked for copies: openings such as "First, I need to" dropped,
+sentences left out, words inflected or replaced, formulas written in another way. Its steps have the words of the
+source, too: what a teacher left out belongs to a neighbouring step.
+
+    align_words("First, I need 8 / 2. So, it is 4.", [CopiedStep("Step 1:", "8 / 2"), CopiedStep("Step 2:", "It is 4")])
+        ->  [(0, 21), (21, 33)], of whose words 5 of 9 are covered
 """
 
 import re
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from itertools import pairwise
 
 from drp.teachers.checks import excerpt
@@ -30,6 +39,31 @@ _WORD = re.compile(r"\d+(?:\.\d+)?|\w+")
 _PROBE = 40
 """Characters of a step by which it is looked for elsewhere in the source."""
 _REASON = "steps not verbatim"
+_SUPERSCRIPTS = "\u00b2\u00b3\u00b9\u2070-\u208e\u00bc-\u00be"
+_CJK = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
+_COMPARED = re.compile(
+    rf"\\[A-Za-z]+|(\d{{1,3}}(?:,\d{{3}})+(?!\d)|\d+(?:\.\d+)?|[{_SUPERSCRIPTS}{_CJK}]|[^\W\d_{_SUPERSCRIPTS}{_CJK}]+)"
+)
+"""Words and numbers; LaTeX commands are matched without a group, as another notation need not have them."""
+_STEM = 5
+"""Letters by which words are compared, so that "dividing" equals "divide"."""
+_FAR = 8
+"""Words of the source between two matches of a step from which on they do not belong together."""
+_MAX_TAIL = 25
+"""Words that may be missing at the end: more are taken for a reply that broke off."""
+_MAX_GAPS = 3
+"""Missing pieces that a message quotes."""
+_BREAKS = [
+    re.compile(pattern)
+    for pattern in (
+        r"\n\s*\n\s*",
+        r"\n\s*",
+        r"[.!?…:][^\w\s]*\s+|[。！？：]\s*",
+        r"[,;][^\w\s]*\s+|[，；、]\s*",
+        r"[)\]}$*]*\s+",
+    )
+]
+"""Places at which a step may begin, the best first."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +105,147 @@ def align(source: str, steps: Sequence[CopiedStep]) -> list[Span]:
             message = f"step {number} begins inside a word or a number: {excerpt(source[start - 1 :])}"
             raise BadReply(message, reason=_REASON)
     return list(pairwise([0, *starts[1:], len(source)]))
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """Where the steps of a reply are in the source."""
+
+    spans: list[Span]
+    """One for each step; together they tile the source. A last step that the source does not have gets none."""
+    coverage: float
+    """Share of the source's words that the steps have, from 0 to 1."""
+
+
+@dataclass(frozen=True)
+class _Word:
+    """A word or number of a text, as it is compared, with its offsets."""
+
+    stem: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Consecutive words of a step that are consecutive in the source, too."""
+
+    first: int
+    """Index of the first word in the source."""
+    size: int
+
+    @property
+    def last(self) -> int:
+        return self.first + self.size - 1
+
+
+def align_words(source: str, steps: Sequence[CopiedStep], min_coverage: float = 0.0) -> Alignment:
+    """Find the steps in the source, in order, by the words that they have in common.
+
+    Raises BadReply, with what is missing, if less than `min_coverage` of the source's words are covered, if the end
+    is missing, or if a step other than the last is not found.
+    """
+    words = list(_find_words(source))
+    found = [_drop_strays(runs) for runs in _match_words(words, steps)]
+    known = [_is_found(runs, step, words) for runs, step in zip(found, steps, strict=True)]
+    if len(known) > 1 and not known[-1]:
+        # Some teachers add a conclusion of their own.
+        found, known = found[:-1], known[:-1]
+    problems = [
+        f"step {number} is not part of the reasoning, or not at this place: {excerpt(step.text)}"
+        for number, (is_known, step) in enumerate(zip(known, steps, strict=False), 1)
+        if not is_known
+    ]
+    if problems:
+        raise BadReply(*problems, reason=_REASON)
+    ends = [-1, *(run.last for runs in found for run in runs)]
+    starts = [*(run.first for runs in found for run in runs), len(words)]
+    gaps = [range(end + 1, start) for end, start in zip(ends, starts, strict=True)]
+    coverage = 1 - sum(map(len, gaps)) / len(words)
+    if coverage < min_coverage:
+        missing = sorted(sorted(gaps, key=len, reverse=True)[:_MAX_GAPS], key=lambda gap: gap.start)
+        listed = "; ".join(excerpt(_cut_out(source, words, gap)) for gap in missing if gap)
+        raise BadReply(
+            f"the steps have only {coverage:.0%} of the reasoning's words, at least {min_coverage:.0%} are needed. "
+            f"Missing are, among others: {listed}",
+            reason=_REASON,
+        )
+    if len(gaps[-1]) > _MAX_TAIL:
+        rest = excerpt(source[words[gaps[-1].start].start :])
+        raise BadReply(f"the end of the reasoning is missing, from {rest} on", reason=_REASON)
+    cuts = [
+        _place_cut(source, words[before[-1].last : after[0].first + 1], number)
+        for number, (before, after) in enumerate(pairwise(found), 2)
+    ]
+    return Alignment(list(pairwise([0, *cuts, len(source)])), coverage)
+
+
+def _find_words(text: str) -> Iterator[_Word]:
+    for match in _COMPARED.finditer(text):
+        if match[1]:
+            stem = unicodedata.normalize("NFKC", match[1]).casefold().replace(",", "")
+            yield _Word(stem if stem[0].isdigit() else stem[:_STEM], match.start(), match.end())
+
+
+def _match_words(words: Sequence[_Word], steps: Sequence[CopiedStep]) -> list[list[_Run]]:
+    """The runs of each step."""
+    stems, edges = list[str](), list[int]()
+    for step in steps:
+        stems += [word.stem for word in _find_words(step.text)]
+        edges.append(len(stems))
+    runs: list[list[_Run]] = [[] for _ in steps]
+    matcher = SequenceMatcher(None, [word.stem for word in words], stems, autojunk=False)
+    number = 0
+    for first, place, size in matcher.get_matching_blocks():
+        while size:
+            while place >= edges[number]:
+                number += 1
+            inside = min(size, edges[number] - place)
+            runs[number].append(_Run(first, inside))
+            first, place, size = first + inside, place + inside, size - inside
+    return runs
+
+
+def _drop_strays(runs: list[_Run]) -> list[_Run]:
+    """The runs of a step without single words far from the others, such as a "the" that matched by chance."""
+    while len(runs) > 1 and runs[0].size < 3 and runs[1].first - runs[0].last > _FAR:
+        runs = runs[1:]
+    while len(runs) > 1 and runs[-1].size < 3 and runs[-1].first - runs[-2].last > _FAR:
+        runs = runs[:-1]
+    return runs
+
+
+def _is_found(runs: Sequence[_Run], step: CopiedStep, words: Sequence[_Word]) -> bool:
+    """Whether so much of the step is in the source that it is no chance: half its words, three in a row, or two of
+    them a number."""
+    if not runs:
+        return False
+    n_words = sum(1 for _ in _find_words(step.text))
+    longest = max(runs, key=lambda run: run.size)
+    has_number = any(word.stem[0].isdigit() for word in words[longest.first : longest.last + 1])
+    return 2 * sum(run.size for run in runs) >= n_words or longest.size + has_number >= 3
+
+
+def _cut_out(source: str, words: Sequence[_Word], gap: range) -> str:
+    return source[words[gap[0]].start : words[gap[-1]].end]
+
+
+def _place_cut(source: str, words: Sequence[_Word], number: int) -> int:
+    """Where step `number` begins: at the best break between the step before and its own first word.
+
+    words: from the last word of the step before to the first word of this one.
+    """
+    for pattern in _BREAKS:
+        for before, after in pairwise(words):
+            place = pattern.search(source, before.end, after.start)
+            if place:
+                return place.end()
+    for after in words[1:]:
+        if not _CUT_WORD.fullmatch(source, after.start - 1, after.start + 1):
+            return after.start
+    raise BadReply(
+        f"step {number} begins inside a word or a number: {excerpt(source[words[0].start :])}", reason=_REASON
+    )
 
 
 def attribute(originals: Sequence[str], sentences: Sequence[str]) -> list[str]:

@@ -23,15 +23,43 @@ from drp.teachers.llm.division import bound_tokens, estimate_tokens
 MAX_SKILL = 80
 """Characters of a skill's name at most."""
 
-_NUMBERS = r"\d+(?:\s*(?:-|–|—|,|&|\+|\bto\b|\band\b)\s*(?:[Ss]teps?\s*)?\d+)*"
+_NUMBERS = r"\d+(?:\s*(?:-|–|—|~|～|,|，|、|&|\+|\bto\b|\band\b)\s*(?:[Ss]teps?\s*)?\d+)*"
 _ACTIONS = r"KEEP|DELETE|REWRITE|MERGE|SINGLE[-‑– _]STEP[- _]COMPRESS|MULTI[-‑– _]STEP[- _]COMPRESS"
+_PREFIX = r"^[ \t>#*_`|-]*(?:(?:[Ss]teps?|STEPS?|步骤|第)\s*)?"
+_AFTER = r"[)\]*_`】|]*[ \t]*(?:[:：.—–-](?:[*_`]+(?=\s|$))?)?[ \t]*(.*)$"
 _ACTION_LINE = re.compile(
-    rf"^[ \t>#*_`-]*(?:[Ss]teps?\s*)?({_NUMBERS})[ \t]*[*_`]*[ \t]*[:.)|\]–—-]?[*_`]*[ \t]*[*_`\[(]*"
-    rf"({_ACTIONS})\b[)\]*_`]*[ \t]*(?:[:.—–-](?:[*_`]+(?=\s|$))?)?[ \t]*(.*)$",
+    rf"{_PREFIX}({_NUMBERS})[ \t]*步?[*_`]*[ \t]*[:：.)|\]–—-]?[*_`]*[ \t]*[*_`\[(【]*({_ACTIONS})\b{_AFTER}",
     re.MULTILINE,
 )
-_RANGE = re.compile(r"(\d+)(?:\s*(?:-|–|—|\bto\b)\s*(?:[Ss]teps?\s*)?(\d+))?")
-_REVISED = re.compile(r"^[*_]*(?:Revised|Revised text|Revised step|New text)[*_]*:[*_]*\s*", re.IGNORECASE)
+_OTHER_ACTION_LINES = [
+    # Other letters, where nothing but a text after a colon follows: "Step 1: Keep", not "2. Keep the total".
+    re.compile(
+        rf"{_PREFIX}({_NUMBERS})[ \t]*[*_`]*[ \t]*[:：.)–—-]?[*_`]*[ \t]*[*_`\[(]*({_ACTIONS})"
+        r"(?=[)\]*_`]*[ \t]*(?:[:：(]|[.]?$))" + _AFTER,
+        re.MULTILINE | re.IGNORECASE,
+    ),
+    # The step is repeated, and its action comes on a line of its own.
+    re.compile(
+        rf"^[ \t>#*_`-]*[Ss]teps?\s*({_NUMBERS})\b.*\n(?:(?![ \t>#*_`-]*[Ss]tep).*\n){{0,8}}?"
+        rf"[ \t>*_`-]*(?:Action|Decision)[*_`]*[ \t]*[:：][ \t*_`\[]*({_ACTIONS})\b{_AFTER}",
+        re.MULTILINE | re.IGNORECASE,
+    ),
+    # No numbers, as where a numbered list was rendered: the lines are in the order of the steps.
+    re.compile(rf"^[ \t>*_`-]*()({_ACTIONS})\b{_AFTER}", re.MULTILINE),
+]
+"""Forms of the list that are tried in turn where no line has the usual one."""
+_RANGE = re.compile(r"(\d+)(?:\s*(?:-|–|—|~|～|\bto\b)\s*(?:[Ss]teps?\s*)?(\d+))?")
+_REVISED = re.compile(r"^[*_>\s-]*(?:Revised|Revised text|Revised step|New text)[*_]*[:：][*_]*\s*", re.IGNORECASE)
+_RULE = re.compile(r"\s*^[ \t]*(?:-{3,}|\*{3,}|_{3,})[ \t]*$\s*\Z|\s*^[ \t]*#+[^\n]*\Z", re.MULTILINE)
+"""A line or heading at the end of an entry, before the next section."""
+_THOUGHT = re.compile(
+    r"\A\s*<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)|\A.*^[ \t]*</think>[ \t]*$", re.DOTALL | re.MULTILINE
+)
+_FENCED = re.compile(r"^```[\w-]*[ \t]*\n(.*?)^```[ \t]*$", re.DOTALL | re.MULTILINE)
+_CLOSING_REMARK = re.compile(
+    r"\n\s*\n[ \t>*_-]*(?:Let me know|I hope|Hope (?:this|that|it)|Feel free|Please let me know)\b(?:(?!\n\s*\n).)*\Z",
+    re.DOTALL,
+)
 _UNCHANGED = re.compile(r"\W*(?:UNCHANGED|KEEP)\b")
 _MEANINGS = {"K": Action.KEEP, "D": Action.DELETE, "R": Action.REWRITE, "S": Action.REWRITE, "M": Action.MERGE}
 """Actions by the first letter of their names in replies."""
@@ -68,6 +96,16 @@ class TracePart:
 
 
 @dataclass(frozen=True)
+class PartSegmentation:
+    """The steps of one part of a trace."""
+
+    steps: list[Step]
+    """They tile the part; offsets count from its beginning."""
+    coverage: float | None = None
+    """See `Decomposition.coverage`."""
+
+
+@dataclass(frozen=True)
 class PartRevision:
     """What one prune reply says about its part of the trace, not yet checked against the source."""
 
@@ -99,8 +137,8 @@ class ReplyFormat(ABC):
         """The decompose prompt's placeholder for the reasoning, with its value."""
 
     @abstractmethod
-    def read_steps(self, reply: str, text: str, with_skills: bool) -> list[Step]:
-        """Steps that tile the text, with offsets from its beginning. Raises BadReply with all that is wrong."""
+    def read_steps(self, reply: str, text: str, with_skills: bool) -> PartSegmentation:
+        """Steps that tile the text. Raises BadReply with all that is wrong."""
 
     @abstractmethod
     def bound_steps(self, text: str) -> int:
@@ -129,12 +167,21 @@ class ReplyFormat(ABC):
         return round(per_token * sum(estimate_tokens(step.text) for step in part.steps) + per_step * len(part.steps))
 
 
-def strip_fence(reply: str) -> str:
-    """The reply without the code fence that some models put around all of it."""
-    lines = reply.strip().splitlines()
-    if len(lines) > 1 and lines[0].startswith("```") and lines[-1].strip() == "```":
-        lines = lines[1:-1]
-    return "\n".join(lines)
+def clean_reply(reply: str) -> str:
+    """The reply without what chat models put around it: their own thinking, a code fence, an offer to help further."""
+    reply = _THOUGHT.sub("", reply.lstrip("\ufeff")).strip()
+    fenced = _FENCED.findall(reply + "\n")
+    if len(fenced) == 1 and 2 * len(fenced[0]) > len(reply):
+        reply = fenced[0].strip()
+    return _CLOSING_REMARK.sub("", reply)
+
+
+def describe_reply(reply: str) -> str:
+    """The beginning of a reply in which nothing of the expected form was found, for a message."""
+    if not reply.strip():
+        return "the reply is empty"
+    what = "the reply is JSON, not lines of this form; it" if reply.lstrip()[0] in "{[" else "the reply"
+    return f"{what} begins {excerpt(reply)}"
 
 
 def is_unchanged(answer: str) -> bool:
@@ -151,13 +198,22 @@ class ActionLine:
     text: str
 
 
-def find_actions(reply: str) -> tuple[list[ActionLine], int]:
-    """All entries of the list, and the offset at which the last one's line ends. Raises BadReply if there is none."""
+def find_actions(reply: str, first: int = 1) -> tuple[list[ActionLine], int]:
+    """All entries of the list, and the offset at which the last one's line ends. Raises BadReply if there is none.
+
+    first: number of the first step, from which entries without numbers count.
+    """
     matches = list(_ACTION_LINE.finditer(reply))
+    others = iter(_OTHER_ACTION_LINES)
+    while not matches and (other := next(others, None)):
+        matches = list(other.finditer(reply))
     if not matches:
-        raise BadReply(f"no line gives a step one of the four actions; the reply begins {excerpt(reply)}")
+        raise BadReply(f"no line gives a step one of the four actions; {describe_reply(reply)}")
     ends = [*(match.start() for match in matches[1:]), len(reply)]
-    lines = [_read_action(match, reply[match.start(3) : end]) for match, end in zip(matches, ends, strict=True)]
+    lines = [
+        _read_action(match, reply[match.start(3) : end], number)
+        for number, (match, end) in enumerate(zip(matches, ends, strict=True), first)
+    ]
     return lines, matches[-1].end()
 
 
@@ -177,8 +233,12 @@ def make_edits(lines: Sequence[ActionLine], part: TracePart) -> list[Edit]:
     return edits
 
 
-def _read_action(match: re.Match[str], text: str) -> ActionLine:
-    return ActionLine(_MEANINGS[match[2][0]], _read_numbers(match[1]), _REVISED.sub("", text.strip()).strip())
+def _read_action(match: re.Match[str], text: str, number: int) -> ActionLine:
+    numbers = _read_numbers(match[1]) or [number]
+    text = _REVISED.sub("", _RULE.sub("", text.strip()).strip()).strip()
+    if match[0].lstrip().startswith("|"):
+        text = text.splitlines()[0].strip(" |") if text else ""
+    return ActionLine(_MEANINGS[match[2][0].upper()], numbers, text)
 
 
 def _read_numbers(text: str) -> list[int]:

@@ -6,11 +6,11 @@ thinking --divide--> parts --dialogue--> steps of each part --shift offsets--> s
 import asyncio
 from collections.abc import Sequence
 
-from drp.records import Step, Trace
+from drp.records import Trace
 from drp.teachers.clauses import Span
 from drp.teachers.llm.dialogue import CutOffReply, Dialogue, PlannedRequest
 from drp.teachers.llm.division import divide, halve, shorten
-from drp.teachers.llm.reply import ReplyFormat
+from drp.teachers.llm.reply import PartSegmentation, ReplyFormat
 
 _CONTEXT = 400
 """Characters of the reasoning before a later part that its prompt shows."""
@@ -25,8 +25,8 @@ class Segmenter:
         self._format = reply_format
         self._with_skills = with_skills
 
-    async def segment(self, token_budget: int) -> list[Step]:
-        """Steps that tile the thinking. token_budget: output tokens that a reply is planned to fill at most."""
+    async def segment(self, token_budget: int) -> PartSegmentation:
+        """The steps of the whole thinking. token_budget: output tokens that a reply is planned to fill at most."""
         spans = self._divide(token_budget)
         return await self._segment_all(spans, len(spans))
 
@@ -41,36 +41,38 @@ class Segmenter:
     def _divide(self, token_budget: int) -> list[Span]:
         return divide(self._trace.thinking, token_budget, self._format.bound_steps)
 
-    async def _segment_all(self, spans: Sequence[Span], n_parts: int) -> list[Step]:
-        """The steps of all parts. If one part fails, the replies of the others are still received: they are paid for.
+    async def _segment_all(self, spans: Sequence[Span], n_parts: int) -> PartSegmentation:
+        """The steps of all parts, with offsets into the thinking. If one part fails, the replies of the others are
+        still received: they are paid for.
 
         n_parts: how many parts were planned.
         """
         asked = (self._segment_part(span, n_parts) for span in spans)
-        steps: list[Step] = []
+        parts: list[PartSegmentation] = []
         for result in await asyncio.gather(*asked, return_exceptions=True):
             if isinstance(result, BaseException):
                 raise result
-            steps += result
-        return steps
+            parts.append(result)
+        return _join(parts)
 
-    async def _segment_part(self, span: Span, n_parts: int) -> list[Step]:
+    async def _segment_part(self, span: Span, n_parts: int) -> PartSegmentation:
         start, end = span
         text = self._trace.thinking[start:end]
 
-        async def read(reply: str) -> list[Step]:
+        async def read(reply: str) -> PartSegmentation:
             return self._format.read_steps(reply, text, self._with_skills)
 
         try:
-            steps = await self._dialogue.ask(self._write_prompt(span), read)
+            part = await self._dialogue.ask(self._write_prompt(span), read)
         except CutOffReply as cut_off:
             halves = [(start + a, start + b) for a, b in halve(text, self._format.bound_steps)]
             if len(halves) < 2 or not self._dialogue.may_divide(n_parts):
                 raise cut_off.give_up() from None
             return await self._segment_all(halves, n_parts)
         if start == 0:
-            return steps
-        return [step.model_copy(update={"start": step.start + start, "end": step.end + start}) for step in steps]
+            return part
+        steps = [step.model_copy(update={"start": step.start + start, "end": step.end + start}) for step in part.steps]
+        return PartSegmentation(steps, part.coverage)
 
     def _write_prompt(self, span: Span) -> str:
         start, end = span
@@ -81,3 +83,12 @@ class Segmenter:
         if end - start == len(thinking):
             return prompt
         return f"{prompt}\n\n{prompts.render('decompose_part', before=shorten(thinking[:start], _CONTEXT))}"
+
+
+def _join(parts: Sequence[PartSegmentation]) -> PartSegmentation:
+    """All steps, and the mean coverage by the lengths of the parts."""
+    steps = [step for part in parts for step in part.steps]
+    covered = [
+        part.coverage * (part.steps[-1].end - part.steps[0].start) for part in parts if part.coverage is not None
+    ]
+    return PartSegmentation(steps, sum(covered) / (steps[-1].end - steps[0].start) if covered else None)

@@ -22,20 +22,30 @@ from drp.teachers.llm.reply import (
     MAX_SKILL,
     BadReply,
     PartRevision,
+    PartSegmentation,
     ReplyFormat,
     TracePart,
+    clean_reply,
+    describe_reply,
     find_actions,
     is_unchanged,
     make_edits,
-    strip_fence,
 )
 
 _RANGE_LINE = re.compile(
-    r"^[\s>*_|`-]*(?:(?:steps?|clauses?)\s+)?\[?(\d{1,6})\]?(?:\s*(?:-|–|—|to)\s*\[?(\d{1,6})\]?)?"
-    r"[\s*_`]*(?:[|:][\s*_`]*(.*?)[\s|*_`]*)?$",
+    r"^[\s>*_|`-]*(?:(?:steps?\s*)?\d+[.:：)]\s+(?=[^|｜]*\d[^|｜]*[|｜]))?(?:(?:steps?|clauses?)\s+)?"
+    r"\[?(\d{1,6})\]?(?:\s*(?:-|–|—|~|～|to)\s*\[?(\d{1,6})\]?)?"
+    r"[\s*_`]*(?:(?:[|:：｜(–—-]|(?<=\])(?=\s))[\s*_`]*(.*?)[\s|｜)*_`]*)?$",
     re.IGNORECASE,
 )
-_ANSWER = re.compile(r"^[ \t>#*_`-]*ANSWER\b[*_`]*[ \t]*[:=-]?[*_`]*[ \t]*(.*)\Z", re.MULTILINE | re.DOTALL)
+_ANSWERS = [
+    re.compile(rf"^[ \t>#*_`-]*{form}[ \t]*(.*)\Z", re.MULTILINE | re.DOTALL)
+    for form in (
+        r"ANSWER\b[*_`]*[ \t]*[:：=-]?[*_`]*",
+        r"(?:(?:Final|Revised|Pruned) )?(?:Answer|ANSWER)(?: segment)?[*_`]*[ \t]*(?:[:：=][*_`]*|$|(?=UNCHANGED))",
+    )
+]
+"""The last line, as it was asked for, and as other teachers write it."""
 _MAX_LINE = 14
 """Tokens of a line of the reply at most, apart from new text."""
 _SENTENCE_END = re.compile(r"[.!?:…][\"'”’)\]*]*$")
@@ -55,9 +65,9 @@ class SpansFormat(ReplyFormat):
         clauses = enumerate(_split_clauses(text), 1)
         return {"clauses": "\n".join(f"[{number}] {_flatten(clause.text)}" for number, clause in clauses)}
 
-    def read_steps(self, reply: str, text: str, with_skills: bool) -> list[Step]:
+    def read_steps(self, reply: str, text: str, with_skills: bool) -> PartSegmentation:
         clauses = _split_clauses(text)
-        found = _find_ranges(strip_fence(reply), with_skills)
+        found = _find_ranges(clean_reply(reply), with_skills)
         problems = _check_ranges([numbers for numbers, _ in found], len(clauses))
         if problems:
             raise BadReply(*problems, reason="clauses left out or repeated")
@@ -65,7 +75,7 @@ class SpansFormat(ReplyFormat):
         for numbers, skill in found:
             start, end = clauses[numbers[0] - 1].start, clauses[numbers[-1] - 1].end
             steps.append(Step(text=text[start:end], skill=skill, start=start, end=end))
-        return steps
+        return PartSegmentation(steps)
 
     def bound_steps(self, text: str) -> int:
         """As if every clause became a step of its own."""
@@ -78,14 +88,15 @@ class SpansFormat(ReplyFormat):
         )
 
     def read_revision(self, reply: str, part: TracePart) -> PartRevision:
-        reply = strip_fence(reply)
-        actions, end = find_actions(reply)
-        answer = _ANSWER.search(reply, end)
+        reply = clean_reply(reply)
+        first = part.numbers[0]
+        actions, end = find_actions(reply, first)
+        answer = next(filter(None, (pattern.search(reply, end) for pattern in _ANSWERS)), None)
         if part.is_last and not answer:
             raise BadReply("the last line is missing: 'ANSWER UNCHANGED', or 'ANSWER: ' and the revised answer segment")
         if answer:
             # The last entry's text ends where the answer begins.
-            actions, _ = find_actions(reply[: answer.start()])
+            actions, _ = find_actions(reply[: answer.start()], first)
         edits = make_edits(actions, part)
         problems = check_edits(part.steps, edits, part.first)
         if problems:
@@ -115,7 +126,7 @@ def _find_ranges(reply: str, with_skills: bool) -> list[tuple[range, str | None]
         found.append((numbers, _read_skill(match) if with_skills else None))
     if not found:
         form = "'1-3 | Interpreting a quantity'" if with_skills else "'1-3'"
-        raise BadReply(f"no line of the form {form}; the reply begins {excerpt(reply)}")
+        raise BadReply(f"no line of the form {form}; {describe_reply(reply)}")
     return found
 
 

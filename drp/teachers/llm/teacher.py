@@ -1,4 +1,4 @@
-"""The LLM teacher: prompts, a chat client, and strict reading of the replies (paper, section 3 and Appendix C).
+"""The LLM teacher: prompts, a chat client, and checked reading of the replies (paper, section 3 and Appendix C).
 
     teacher = LLMTeacher(client, config.teacher, "skill", same_answer=grader.same_answer)
     segmentation = await teacher.decompose(trace)
@@ -11,7 +11,7 @@ wrong, at most `max_reasks` times. After a reply that was cut off at the output 
 from collections.abc import Callable
 
 from drp.chat.wire import ChatClient
-from drp.config.sections import TeacherSettings
+from drp.config.sections import MIN_COVERAGE, Copy, TeacherSettings
 from drp.errors import RecordError
 from drp.records import Decomposition, Step, Trace, Usage
 from drp.teachers.base import Method, Revision, Segmentation, Task
@@ -34,6 +34,7 @@ class LLMTeacher:
 
     client: None for an estimate, which plans requests and sends none.
     method: how `decompose` splits a trace.
+    copy, min_coverage: see DecomposeSettings.
     same_answer: grades an answer segment against the expected answer; None leaves that check out.
     count: tokens of a text, for the check that a response became shorter; characters by default.
     """
@@ -44,6 +45,8 @@ class LLMTeacher:
         settings: TeacherSettings,
         method: Method,
         *,
+        copy: Copy = "aligned",
+        min_coverage: float = MIN_COVERAGE,
         same_answer: SameAnswer | None = None,
         count: Callable[[str], int] = len,
     ) -> None:
@@ -54,7 +57,7 @@ class LLMTeacher:
         self._prompts = Prompts.load(settings.prompts_dir)
         self._same_answer = same_answer
         self._count = count
-        self._format: ReplyFormat = SpansFormat() if settings.format == "spans" else TextFormat()
+        self._format: ReplyFormat = SpansFormat() if settings.format == "spans" else TextFormat(copy, min_coverage)
         self._token_budget = int(_FILL * settings.max_output_tokens)
 
     async def decompose(self, trace: Trace) -> Segmentation:
@@ -65,7 +68,8 @@ class LLMTeacher:
             return Segmentation(split_by_sentence(trace.thinking), Usage(cost_usd=0.0))
         dialogue = self._open_dialogue()
         segmenter = Segmenter(trace, dialogue, self._format, with_skills=self._method == "skill")
-        return Segmentation(await segmenter.segment(self._token_budget), dialogue.usage)
+        whole = await segmenter.segment(self._token_budget)
+        return Segmentation(whole.steps, dialogue.usage, whole.coverage)
 
     async def prune(self, decomposition: Decomposition) -> Revision:
         """See Teacher. The parts of a long trace are asked for in turn, each with what became of those before it."""

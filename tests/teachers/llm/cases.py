@@ -38,7 +38,7 @@ def make_trace(**changes: Any) -> Trace:
 
 def make_teacher(client: CompetentClient, form: str, method: Method = "skill", **settings: Any) -> LLMTeacher:
     teacher_settings = TeacherSettings(provider="openai", model=client.model, format=form, **settings)
-    teacher: Teacher = LLMTeacher(client, teacher_settings, method, same_answer=states)
+    teacher: Teacher = LLMTeacher(client, teacher_settings, method, copy="exact", same_answer=states)
     assert isinstance(teacher, LLMTeacher)
     return teacher
 

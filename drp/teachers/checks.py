@@ -32,6 +32,27 @@ _FORM = re.compile(
 """What belongs to the form of a prune reply, see `drp.teachers.llm.reply`."""
 
 
+_LETTER = r"[b-zB-HJ-Z]"
+"""A letter that may be a variable: neither an article nor "I"."""
+_DEFINITION = re.compile(
+    rf"\b[Ll]et(?:['’]s (?:say|call|denote)| me call| us (?:call|denote))?\s+(?:\\\(|\$)?\s*({_LETTER})\b"
+    rf"|(?<![\w\\])({_LETTER})\s*(?:\\\)|\$)?\s+(?:be the|denotes?|represents?|stands? for)\b"
+)
+_INTRODUCES_BEFORE = re.compile(
+    r"(?:\b(?:let|call|suppose|say|where|with|denote[sd]?|represent(?:s|ed)?|define[sd]?|as|is|be|assume|for|by|variables?"
+    r"|the|of|some|unknown|number|both)\b[^.!?\n]*|[a-z]{4,}[\s,]*(?:\(|\\\(|\$)*\s*|=\s*)$",
+    re.IGNORECASE,
+)
+"""What may come before the first use of a symbol that introduces it."""
+_INTRODUCES_AFTER = re.compile(
+    r"\s*(?:\\\)|\$)?\s*(?:=|is\b|are\b|be\b|,|and\b|denote|represent|stand|for\b|\([a-z]|:)", re.IGNORECASE
+)
+_OPERATORS = (*"0123456789+-*/^=×·÷)}",)
+"""Endings of the text before a symbol that is part of an expression, as in "2x = 10"."""
+_NEAR = 60
+"""Characters before the first use that are looked at."""
+
+
 class Violation(str):
     """What is wrong, in a sentence. reason: the same in two or three words, by which failures are counted."""
 
@@ -83,6 +104,7 @@ def check_revision(
     violations += check_numbers(
         "\n".join([pruned, *new_texts(edits)]), source.thinking, source.summary, source.question
     )
+    violations += check_symbols(source.thinking, thinking, source.question)
     # `count` remembers what it has counted: the stage counts the same response for the record.
     before, after = join_response(source.thinking, source.summary), join_response(thinking, summary)
     violations += check_shorter(before, after, count)
@@ -142,6 +164,22 @@ def check_numbers(text: str, *sources: str | Set[Value]) -> list[Violation]:
     return [Violation(message, "invented number")]
 
 
+def check_symbols(thinking: str, pruned: str, question: str) -> list[Violation]:
+    """No letter is used whose meaning the original reasoning gives ("Let x be the price") and the pruned one does not.
+
+    Any words around the first use that may introduce it are taken to do so.
+    """
+    problems = []
+    for symbol, definition in _find_definitions(thinking).items():
+        use = re.compile(rf"(?<![A-Za-z\\'’]){symbol}(?![A-Za-z'’])")
+        first = None if use.search(question) else use.search(pruned)
+        if first and not _is_introduced(pruned, first):
+            problems.append(
+                f"the pruned reasoning uses {symbol} without saying what it is; the original says {excerpt(definition)}"
+            )
+    return [Violation(problem, "symbol not introduced") for problem in problems]
+
+
 def check_shorter(original: str, pruned: str, count: Callable[[str], int] = len) -> list[Violation]:
     """The response, thinking and summary together, became shorter, in tokens (`count`) or else in characters."""
     before, after = count(original), count(pruned)
@@ -183,6 +221,22 @@ def excerpt(text: str) -> str:
     """The beginning of a text on one line, in quotes."""
     line = " ".join(text[: 4 * _EXCERPT].split())
     return f"'{line}'" if len(line) <= _EXCERPT else f"'{line[:_EXCERPT]}…'"
+
+
+def _is_introduced(text: str, first: re.Match[str]) -> bool:
+    before = text[max(0, first.start() - _NEAR) : first.start()]
+    if _INTRODUCES_BEFORE.search(before):
+        return True
+    is_operand = before.rstrip().endswith(_OPERATORS)
+    return not is_operand and _INTRODUCES_AFTER.match(text, first.end()) is not None
+
+
+def _find_definitions(thinking: str) -> dict[str, str]:
+    """Letters that a text introduces in words, each with the place where it first does so."""
+    found: dict[str, str] = {}
+    for match in _DEFINITION.finditer(thinking):
+        found.setdefault(match[1] or match[2], thinking[match.start() : match.end() + _EXCERPT])
+    return found
 
 
 def _describe_coverage(indexes: range, sources: list[int]) -> list[str]:

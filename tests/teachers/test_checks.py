@@ -12,6 +12,7 @@ from drp.teachers.checks import (
     check_revision,
     check_shorter,
     check_steps,
+    check_symbols,
 )
 from drp.teachers.numbers import find_values
 
@@ -172,3 +173,25 @@ def test_every_violation_has_a_reason_in_a_few_words() -> None:
     }
     for reason, violations in broken.items():
         assert [violation.reason for violation in violations] == [reason]
+
+
+@pytest.mark.parametrize(
+    "pruned",
+    [
+        "Let x be the price. Then 2x = 10, so x = 5.",
+        "With the price x, 2x = 10, so x = 5.",
+        "x = 5 since 2 * 5 = 10.",
+        "The price is 5.",
+    ],
+)
+def test_a_symbol_that_is_introduced_or_not_used_passes(pruned: str) -> None:
+    assert check_symbols("Let x be the price in dollars. Then 2x = 10, so x = 5.", pruned, "What is the price?") == []
+
+
+def test_a_symbol_whose_definition_was_deleted_is_named_with_the_definition() -> None:
+    thinking = "Let x be the price in dollars. Then 2x = 10, so x = 5."
+    [problem] = check_symbols(thinking, "2x = 10, so x = 5.", "What is the price?")
+    assert problem.reason == "symbol not introduced"
+    assert "uses x without saying what it is" in problem
+    assert "'Let x be the price in dollars." in problem
+    assert check_symbols(thinking, "2x = 10, so x = 5.", "What is x if 2x is 10?") == []

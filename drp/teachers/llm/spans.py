@@ -41,8 +41,9 @@ _RANGE_LINE = re.compile(
 _ANSWERS = [
     re.compile(rf"^[ \t>#*_`-]*{form}[ \t]*(.*)\Z", re.MULTILINE | re.DOTALL)
     for form in (
-        r"ANSWER\b[*_`]*[ \t]*[:：=-]?[*_`]*",
-        r"(?:(?:Final|Revised|Pruned) )?(?:Answer|ANSWER)(?: segment)?[*_`]*[ \t]*(?:[:：=][*_`]*|$|(?=UNCHANGED))",
+        r"ANSWER\b[*_`]*[ \t]*(?:[:：=-](?:[*_`]+(?=\s|$))?)?",
+        r"(?:(?:Final|Revised|Pruned) )?(?:Answer|ANSWER)(?: segment)?[*_`]*[ \t]*"
+        r"(?:[:：=](?:[*_`]+(?=\s|$))?|$|(?=UNCHANGED))",
     )
 ]
 """The last line, as it was asked for, and as other teachers write it."""

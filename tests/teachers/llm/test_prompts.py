@@ -47,7 +47,7 @@ def test_a_users_file_takes_the_place_of_one_prompt(tmp_path: Path) -> None:
     [
         (PROMPT + "<<thinkng>>", ["unknown placeholder <<thinkng>>", "<<question>>, <<thinking>>"]),
         ("Cut this. <<question>>", ["<<thinking>> is missing", "<<question>>, <<thinking>>"]),
-        ("Cut {thinking} of {{question}}", ["<<question>> is missing"]),
+        ("Cut {thinking} of {{question}}", ["<<thinking>> is missing", "needed: <<thinking>>"]),
     ],
 )
 def test_wrong_placeholders_are_named_with_file_and_what_is_allowed(
@@ -101,3 +101,13 @@ def test_text_cannot_close_its_own_tags() -> None:
 def test_render_demands_all_values() -> None:
     with pytest.raises(ValueError, match="takes"):
         Prompts.load().render("reask")
+
+
+def test_prompts_in_the_papers_shape_need_no_more_than_the_material(tmp_path: Path) -> None:
+    write(tmp_path, "decompose_skill_text", "Segment it.\nStep n: {{segment}}\nSkill: {{name}}\n\n<<thinking>>")
+    write(tmp_path, "prune_text", "Revise each step: KEEP, DELETE, ... Then synthesize them.\n\n<<thinking>>")
+    own = Prompts.load(tmp_path)
+    assert own.render("decompose_skill_text", question="Q?", thinking="T.").endswith("<thinking>\nT.\n</thinking>")
+    rendered = own.render("prune_text", question="Q?", steps="Step 1: T.", summary="A.")
+    assert rendered.endswith("<steps>\nStep 1: T.\n</steps>")
+    assert "Q?" not in rendered

@@ -9,7 +9,8 @@ between tags, so that a teacher can tell data from instructions:
     </question>
 
 What the paper's prompts (Appendix C) say is said in this project's own words. Files in the folder `teacher.prompts_dir`
-replace prompts of the same name.
+replace prompts of the same name. The paper's own prompts can be put there as they are, with `<<thinking>>` where the
+material belongs, which in a pruning prompt stands for the numbered steps (`<<steps>>`).
 """
 
 import difflib
@@ -33,7 +34,11 @@ PLACEHOLDERS: dict[str, frozenset[str]] = {
     "judge": frozenset({"version_a", "version_b"}),
     "reask": frozenset({"problems"}),
 }
-"""Every prompt with its placeholders. Its file has to hold each of them, and no other."""
+"""Every prompt with its placeholders. Its file may hold these and no others."""
+
+_NEEDED = frozenset({"thinking", "clauses", "steps", "problems", "version_a", "version_b"})
+"""Placeholders without which a task cannot be done. The others may be left out, as in the paper's prompts: without
+`summary`, for example, a teacher cannot revise the answer segment, and the student's own stays."""
 
 _UNTAGGED = frozenset({"first", "last", "total", "problems"})
 """Placeholders for the program's own words; the values of all others are put between tags."""
@@ -90,11 +95,15 @@ def _read_template(name: str, path: Path) -> str:
         raise ConfigError(f"{path}: cannot read the prompt ({error.strerror})") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: the prompt is not UTF-8 text ({error.reason})") from None
-    wanted, found = PLACEHOLDERS[name], set(_PLACEHOLDER.findall(text))
-    allowed = "allowed and needed: " + ", ".join(f"<<{each}>>" for each in sorted(wanted))
+    wanted = PLACEHOLDERS[name]
+    if "steps" in wanted:
+        text = text.replace("<<thinking>>", "<<steps>>")
+    found = set(_PLACEHOLDER.findall(text))
+    allowed = "allowed: " + ", ".join(f"<<{each}>>" for each in sorted(wanted))
+    allowed += "; needed: " + (", ".join(f"<<{each}>>" for each in sorted(wanted & _NEEDED)) or "none")
     for unknown in sorted(found - wanted):
         raise ConfigError(f"{path}: unknown placeholder <<{unknown}>>; {allowed}")
-    for missing in sorted(wanted - found):
+    for missing in sorted((wanted & _NEEDED) - found):
         raise ConfigError(f"{path}: the placeholder <<{missing}>> is missing; {allowed}")
     return text.strip()
 

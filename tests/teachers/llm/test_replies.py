@@ -1,5 +1,8 @@
 """Replies of the shapes that chat models write (replies.yaml): each is read right, or refused with what is wrong."""
 
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -7,10 +10,13 @@ from typing import Any
 import pytest
 import yaml
 
+from drp.chat.wire import Message, Reply
+from drp.config.sections import DecomposeSettings, TeacherSettings
 from drp.records import Decomposition, Step, Usage
 from drp.teachers.checks import check_revision, check_steps
 from drp.teachers.llm.reply import BadReply, PartRevision, ReplyFormat, TracePart
 from drp.teachers.llm.spans import SpansFormat
+from drp.teachers.llm.teacher import LLMTeacher
 from drp.teachers.llm.text import TextFormat
 from tests.teachers.llm.cases import make_trace
 
@@ -100,3 +106,47 @@ def test_a_reply_that_cannot_be_used_is_refused_with_what_is_wrong(case: dict[st
     with pytest.raises(BadReply) as error:
         read()
     assert case["refused"] in str(error.value)
+
+
+@dataclass
+class ScriptedClient:
+    """A ChatClient that gives these replies, whatever it is asked."""
+
+    replies: list[str]
+    model: str = "scripted"
+
+    async def complete(self, messages: Sequence[Message]) -> Reply:
+        return Reply(self.replies.pop(0), "stop", Usage(calls=1))
+
+    async def close(self) -> None:
+        pass
+
+
+def test_replies_to_the_papers_prompts_are_read_end_to_end(tmp_path: Path) -> None:
+    replies = {case["name"]: case["reply"] for case in CASES}
+    (tmp_path / "decompose_skill_text.txt").write_text(
+        "Segment the reasoning.\nStep n: {{segment}}\nSkill: {{name}}\n\n<<thinking>>"
+    )
+    (tmp_path / "prune_text.txt").write_text("Give each step one action: KEEP, DELETE, ...\n\n<<thinking>>")
+    client = ScriptedClient(
+        [
+            replies["the paper's published skill-based decomposition (Table 6)"],
+            replies["the paper's published skill-based pruning (Table 6)"],
+        ]
+    )
+    settings = TeacherSettings(provider="openai", model=client.model, prompts_dir=tmp_path)
+    teacher = LLMTeacher(client, settings, "skill", same_answer=lambda text, answer: answer in text)
+    segmentation = asyncio.run(teacher.decompose(TRACE))
+    assert [step.text for step in segmentation.steps] == [step.text for step in STEPS["skill"]]
+    assert segmentation.coverage == pytest.approx(0.78, abs=0.01)
+    source = Decomposition(**dict(TRACE), steps=segmentation.steps, teacher="t", usage=segmentation.usage)
+    revision = asyncio.run(teacher.prune(source))
+    assert revision.thinking.startswith("Okay, let's calculate the time it takes Joy to read 120 pages.")
+    assert revision.summary == TRACE.summary
+    assert client.replies == []
+
+
+def test_a_run_of_an_earlier_version_goes_on_while_the_new_keys_have_their_defaults() -> None:
+    assert DecomposeSettings().identity() == {"method": "skill", "only_correct": True}
+    changed = DecomposeSettings.model_validate({"copy": "exact", "min_coverage": 0.5}).identity()
+    assert (changed["copy"], changed["min_coverage"]) == ("exact", 0.5)

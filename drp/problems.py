@@ -1,8 +1,8 @@
 """Load problems from benchmarks on the hub and from local files: JSONL with `drp.runs.jsonl`, the rest with `datasets`.
 
 A known name has its hub data set, split, columns and row filter in `BENCHMARKS`; with `path` its rows are read from a
-local file instead. A row that is no problem (a broken line, no question, no gold answer, a duplicate id) becomes a
-Failure that names its place.
+local file instead. A row that is not a problem (a broken line, no question, no gold answer, a duplicate id)
+becomes a Failure that names its place.
 
     SourceSettings(name="gsm8k", limit=1)
       -> Problem(id="gsm8k-0", question="Janet's ducks lay ...", answer="18", source="gsm8k")
@@ -161,7 +161,7 @@ def _find_columns(source: SourceSettings, known: Benchmark | None, rows: list[Da
 
 
 def read_rows(source: SourceSettings) -> Iterator[DatasetRow | str]:
-    """The rows of a data set; for a line of a local file that is no row, a message that names its place.
+    """The rows of a data set; for a line of a local file that is not a row, a message that names its place.
 
     Raises InputError if there is no such file or data set, at once or while the rows are read.
     """

@@ -124,7 +124,7 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
 class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader, with duplicate keys refused and `3e-5` read as a number.
 
-    PyYAML itself takes the last of two equal keys without a word, and reads YAML 1.1, in which `3e-5` is a string.
+    PyYAML itself silently takes the last of two equal keys, and reads YAML 1.1, in which `3e-5` is a string.
     """
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:

@@ -425,9 +425,10 @@ class Config(Section):
     """Folder of all artifacts of the run."""
     seed: int = 0
     """Seed of sampling, of training, and of every random draw."""
-    max_failures: Annotated[float, Field(ge=0), OPERATIONAL] = 0.02
-    """A stage with more failed records than this ends with exit status 1. Below 1: a share of the records; else their
-    number."""
+    max_failures: Annotated[float, Field(ge=0), OPERATIONAL] = 0.2
+    """A stage with more failed records than this ends with exit status 1, and `drp run` stops there. Below 1: a share
+    of the records; else their number. A guard against breakage: that some of a teacher's replies are refused by the
+    checks is normal, and the run continues without those records."""
     student: StudentSettings
     engine: EngineSettings = EngineSettings()
     generate: GenerateSettings = GenerateSettings()

@@ -1,6 +1,6 @@
 """The interface of the sampling backends, and what all of them do in the same way.
 
-A `Sampler` takes a stream of prompts as token ids and gives back a stream of responses, in the order in which they
+A `Sampler` takes a stream of prompts as token ids and returns a stream of responses, in the order in which they
 finish. Every backend limits, decodes and counts its responses with the functions below, so that texts and token counts
 do not depend on the backend.
 
@@ -127,12 +127,12 @@ def read_rank(adapter: str) -> int:
     path = Path(adapter) / "adapter_config.json"
     if not path.exists():
         raise InputError(
-            f"eval.models: {adapter!r} has no adapter_config.json, so it is no adapter; expected a folder such as "
+            f"eval.models: {adapter!r} has no adapter_config.json, so it is not an adapter; expected a folder such as "
             "`train/adapter`"
         )
     rank = json.loads(path.read_text()).get("r")
     if not isinstance(rank, int):
-        raise InputError(f"eval.models: {path} has no rank `r`, so {adapter!r} is no LoRA adapter; merge it first")
+        raise InputError(f"eval.models: {path} has no rank `r`, so {adapter!r} is not a LoRA adapter; merge it first")
     return rank
 
 

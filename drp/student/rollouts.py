@@ -55,7 +55,7 @@ def write_problems(
 
 
 def read_rollouts(path: Path, n: int) -> Iterator[Rollout | Failure]:
-    """`n` rollouts for each problem of a problems.jsonl, and a Failure for each line that is no problem."""
+    """`n` rollouts for each problem of a problems.jsonl, and a Failure for each line that is not a problem."""
     for problem in read_records(path, Problem):
         if isinstance(problem, Failure):
             yield problem

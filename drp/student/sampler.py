@@ -176,11 +176,11 @@ def _check_hub(model: str, revision: str | None) -> None:
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-    missing = f"student.model: {model!r} is no local folder"
+    missing = f"student.model: {model!r} is not a local folder"
     try:
         HfApi().model_info(model, revision=revision, timeout=HUB_TIMEOUT_S)
     except HFValidationError:
-        raise InputError(f"{missing}, and no valid name of a model on the hub") from None
+        raise InputError(f"{missing}, and not a valid name of a model on the hub") from None
     except HfHubHTTPError as error:
         hint = "check the name and the revision; for a private or gated model, run `hf auth login`"
         raise InputError(f"{missing}, and the hub refuses the request ({first_line(error)}): {hint}") from None

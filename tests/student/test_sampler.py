@@ -38,7 +38,7 @@ def test_package_that_breaks_vllm_is_named(monkeypatch, tmp_path):
 @pytest.mark.parametrize("backend", ["transformers", pytest.param("vllm", marks=pytest.mark.vllm)])
 @pytest.mark.parametrize(
     ("model", "said"),
-    [("/no/such/folder", "no folder"), ("nobody/no-such-model-here", "hub"), ("a/b/c", "no valid name")],
+    [("/no/such/folder", "no folder"), ("nobody/no-such-model-here", "hub"), ("a/b/c", "not a valid name")],
 )
 def test_unknown_model_is_one_fast_message(backend, model, said):
     started = time.monotonic()

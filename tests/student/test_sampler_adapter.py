@@ -50,7 +50,7 @@ def test_folder_without_an_adapter_is_one_message(student, tmp_path):
 
 def test_an_adapter_of_another_kind_is_one_message(student, tmp_path):
     (tmp_path / "adapter_config.json").write_text('{"peft_type": "PREFIX_TUNING"}')
-    with pytest.raises(InputError, match="no LoRA adapter"):
+    with pytest.raises(InputError, match="not a LoRA adapter"):
         open_sampler(str(student), EngineSettings(backend="transformers"), GREEDY, 0, adapter=str(tmp_path))
 
 

@@ -246,9 +246,11 @@ class CostCap:
             )
 
     def hold(self, worst_usd: float) -> None:
+        """Reserve the worst cost of a call or a batch that is sent."""
         self._reserved.append(worst_usd)
 
     def release(self, worst_usd: float) -> None:
+        """Undo `hold` once the cost is known, and wake the calls that wait for it."""
         self._reserved.remove(worst_usd)
         self._released.set()
         self._released.clear()

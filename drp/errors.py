@@ -48,6 +48,11 @@ class RecordError(DrpError):
         self.reason = reason
 
 
+class RefusedReply(RecordError):
+    """The teacher's replies about one record were withheld, cut off or failed a check. Replies are stored, so a rerun
+    reads the same ones, unless it may ask more often (`teacher.max_reasks`)."""
+
+
 class TooManyFailures(DrpError):
     """The stage finished, but more records failed than `max_failures` allows."""
 

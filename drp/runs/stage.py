@@ -1,7 +1,9 @@
 """Run a stage over records: the contract that all stages with a JSONL artifact share.
 
     decompose: read 1200 = written 1108 + filtered 80 (answer wrong 80) + failed 12 -> runs/x/steps.jsonl
-    decompose: 12 failed: answer changed 7, rate limit 3, withheld 2; run again to retry them: runs/x/steps.failed.jsonl
+    prune: 12 failed: answer changed 7, rate limit 3, withheld 2; see runs/x/pruned.failed.jsonl
+    prune: the teacher's replies to 9 of them were refused; a rerun reads the same stored replies: ...
+    prune: run again to retry the other 3
 
 A run resumes by record id: it works on the input records that are not in the artifact yet. It appends whole lines,
 holds a lock, refuses an artifact made with another configuration or input, and writes failures to `NAME.failed.jsonl`;
@@ -21,7 +23,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from pydantic import ConfigDict
 
-from drp.errors import InputError, TooManyFailures
+from drp.errors import InputError, RefusedReply, TooManyFailures
 from drp.records import Failure, Omission, Record, Usage
 from drp.runs.jsonl import Appender, explain_os_errors, lock, read_records, write_atomically
 from drp.runs.manifest import Counts, Manifest, check_input, is_empty, prepare_manifest, remove_artifact
@@ -103,7 +105,7 @@ def run_stage(stage: Stage[InT, OutT], options: RunOptions, max_failures: float 
     with lock(stage.target):
         tally = _remake(stage, options) if options.reparse else _make(stage, options)
     report(f"{stage.name}: {tally.counts.describe()} -> {stage.target}")
-    check_failures(stage.name, tally.counts, stage.target, max_failures, tally.reasons)
+    check_failures(stage.name, tally.counts, stage.target, max_failures, tally.reasons, tally.n_refused)
     return tally.counts
 
 
@@ -115,15 +117,28 @@ def waits_for(path: Path, name: str, options: RunOptions) -> bool:
     return waits
 
 
-def check_failures(name: str, counts: Counts, target: Path, max_failures: float, reasons: Counter[str]) -> None:
-    """Report what failed, by reason. Raises TooManyFailures if that is more than `max_failures` allows."""
+def check_failures(
+    name: str, counts: Counts, target: Path, max_failures: float, reasons: Counter[str], n_refused: int = 0
+) -> None:
+    """Report what failed, by reason, and what would help. Raises TooManyFailures if more failed than `max_failures`.
+
+    n_refused: how many of the failures are replies of a teacher that were refused, which a rerun would read again.
+    """
     if not counts.failed:
         return
-    say(f"{name}: {counts.failed} failed: {_list(reasons)}; run again to retry them: {failures_path(target)}")
+    say(f"{name}: {counts.failed} failed: {_list(reasons)}; see {failures_path(target)}")
+    if n_refused:
+        say(
+            f"{name}: the teacher's replies to {n_refused} of them were refused; a rerun reads the same stored replies: "
+            "raise teacher.max_reasks to ask again for these alone, or try another teacher.format or teacher.model"
+        )
+    if n_others := counts.failed - n_refused:
+        say(f"{name}: run again to retry {f'the other {n_others}' if n_refused else 'them'}")
     allowed = max_failures * counts.read if max_failures < 1 else max_failures
     if counts.failed > allowed:
         raise TooManyFailures(
-            f"{name}: {counts.failed} of {counts.read} records failed, max_failures allows {max_failures:g}"
+            f"{name}: {counts.failed} of {counts.read} records failed, max_failures allows {max_failures:g}; what was "
+            "finished is kept: raise max_failures to go on without the failed records"
         )
 
 
@@ -139,7 +154,8 @@ class FinishedRecord(Record):
 class Tally:
     """What became of a stage's records.
 
-    done: ids that earlier runs wrote. seen: ids met in this run. reasons: of the failures, by kind.
+    done: ids that earlier runs wrote. seen: ids met in this run. reasons: of the failures, by kind. n_refused: failures
+    that are refused replies.
     usage: of the records written, over all runs.
     """
 
@@ -147,6 +163,7 @@ class Tally:
     done: set[str] = field(default_factory=set)
     seen: set[str] = field(default_factory=set)
     reasons: Counter[str] = field(default_factory=Counter)
+    n_refused: int = 0
     usage: Usage | None = None
 
     def load(self, target: Path) -> None:
@@ -159,6 +176,7 @@ class Tally:
         """Count a failed record."""
         self.counts.failed += 1
         self.reasons[failure.kind] += 1
+        self.n_refused += failure.error == RefusedReply.__name__
 
     def use(self, usage: Usage | None) -> None:
         """Add what the teacher used for a written record; None for a record without a teacher."""

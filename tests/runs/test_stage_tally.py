@@ -16,14 +16,24 @@ def fail(tally: Tally, n: int, error: str, reason: str | None = None) -> None:
         tally.fail(Failure(id=f"{error}-{number}", error=error, reason=reason, message="...", attempts=1))
 
 
-def test_failures_are_summed_up_by_reason(capsys: pytest.CaptureFixture[str]) -> None:
+def test_failures_are_summed_up_by_reason_with_what_would_help(capsys: pytest.CaptureFixture[str]) -> None:
     tally = Tally(Counts(read=100))
     fail(tally, 3, "RecordError", "rate limit")
-    fail(tally, 7, "RecordError", "answer changed")
+    fail(tally, 7, "RefusedReply", "answer changed")
     fail(tally, 1, "DuplicateId")
-    check_failures("prune", tally.counts, Path("run/pruned.jsonl"), 0.5, tally.reasons)
-    said = "prune: 11 failed: answer changed 7, rate limit 3, duplicate id 1; run again to retry them: "
-    assert capsys.readouterr().err.strip() == said + "run/pruned.failed.jsonl"
+    check_failures("prune", tally.counts, Path("run/pruned.jsonl"), 0.5, tally.reasons, tally.n_refused)
+    failed, refused, others = capsys.readouterr().err.strip().splitlines()
+    assert failed == ("prune: 11 failed: answer changed 7, rate limit 3, duplicate id 1; see run/pruned.failed.jsonl")
+    assert "replies to 7 of them were refused" in refused
+    assert "teacher.max_reasks" in refused
+    assert others == "prune: run again to retry the other 4"
+
+
+def test_a_rerun_is_advised_only_where_it_would_ask_again(capsys: pytest.CaptureFixture[str]) -> None:
+    tally = Tally(Counts(read=100))
+    fail(tally, 7, "RefusedReply", "answer changed")
+    check_failures("prune", tally.counts, Path("run/pruned.jsonl"), 0.5, tally.reasons, tally.n_refused)
+    assert "run again" not in capsys.readouterr().err
 
 
 def test_more_failures_than_allowed_are_an_error() -> None:

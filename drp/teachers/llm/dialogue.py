@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from drp.chat.wire import ChatClient, Message, Reply
-from drp.errors import RecordError
+from drp.errors import RefusedReply
 from drp.records import Usage
 from drp.teachers.llm.prompts import Prompts
 from drp.teachers.llm.reply import BadReply
@@ -42,10 +42,10 @@ class CutOffReply(Exception):
         self.attempts = attempts
         self.raw = raw
 
-    def give_up(self) -> RecordError:
+    def give_up(self) -> RefusedReply:
         """The failure of a task that cannot be divided further."""
         message = f"{self}, and smaller parts would not help; raise teacher.max_output_tokens or look at its raw reply"
-        return RecordError(message, attempts=self.attempts, raw=self.raw, reason="cut off")
+        return RefusedReply(message, attempts=self.attempts, raw=self.raw, reason="cut off")
 
 
 class Dialogue:
@@ -66,7 +66,7 @@ class Dialogue:
     async def ask(self, prompt: str, read: Callable[[str], Awaitable[T]]) -> T:
         """What `read` returns for the reply. If it raises BadReply, the problems go back to the teacher.
 
-        Raises CutOffReply if the reply reached the output limit, and RecordError if the provider withheld the reply or
+        Raises CutOffReply if the reply reached the output limit, and RefusedReply if the provider withheld the reply or
         the last permitted reply is still bad.
         """
         assert self._client, "a teacher without a client only plans its requests"
@@ -82,7 +82,7 @@ class Dialogue:
                 bad = error
             messages += [Message("assistant", reply.text.strip() or _EMPTY), Message("user", self._write_reask(bad))]
         message = f"the teacher's reply failed: {bad} (more tries: a higher teacher.max_reasks)"
-        raise RecordError(message, attempts=attempt, raw=reply.text, reason=bad.reason)
+        raise RefusedReply(message, attempts=attempt, raw=reply.text, reason=bad.reason)
 
     def may_divide(self, n_parts: int) -> bool:
         """Whether a task that was planned in so many parts may be divided further after a cut-off reply. The number of
@@ -99,6 +99,6 @@ class Dialogue:
 def _refuse_unfinished(reply: Reply, attempt: int) -> None:
     if reply.finish_reason == "filtered":
         message = "the provider withheld the teacher's reply (finish_reason: filtered)"
-        raise RecordError(message, attempts=attempt, raw=reply.text, reason="withheld")
+        raise RefusedReply(message, attempts=attempt, raw=reply.text, reason="withheld")
     if reply.finish_reason == "length":
         raise CutOffReply(attempt, reply.text)

@@ -116,7 +116,7 @@ def test_direct_calls_are_refused_while_the_same_requests_are_in_a_batch(
         assert "12 requests of this stage are in batches at the provider" in ended.err
         assert not server.requests
         estimated = drp("estimate", config, "--set", teacher_at(server))
-        assert "12 of the calls are on their way in batches" in estimated.out
+        assert "12 of the calls are already in batches under way" in estimated.out
         assert drp("batches", config, "--cancel", "--set", teacher_at(server)).status == 0
         assert drp("decompose", config, "--set", teacher_at(server, "direct")).status == 0
         assert len(server.requests) == N_TRACES

@@ -129,8 +129,9 @@ def check_failures(
     say(f"{name}: {counts.failed} failed: {_list(reasons)}; see {failures_path(target)}")
     if n_refused:
         say(
-            f"{name}: the teacher's replies to {n_refused} of them were refused; a rerun reads the same stored replies: "
-            "raise teacher.max_reasks to ask again for these alone, or try another teacher.format or teacher.model"
+            f"{name}: the teacher's replies to {n_refused} of them were refused; a rerun reads the same stored "
+            "replies: raise teacher.max_reasks to ask again for these alone, or try another teacher.format "
+            "or teacher.model"
         )
     if n_others := counts.failed - n_refused:
         say(f"{name}: run again to retry {f'the other {n_others}' if n_refused else 'them'}")

@@ -1,17 +1,22 @@
 """Steps that tile the thinking, by one of three methods (paper, sections 3.1 and 6.1, appendix D).
 
-skill     clauses, neighbours with one purpose joined, each step with its skill
-default   paragraphs, long ones by groups of sentences; no skills
-sentence  one step a sentence; no skills
+skill      neighbouring clauses with one purpose, each step with the mathematical skill that it exercises
+default    paragraphs, cut where they are long; no skills
+sentence   one step for each sentence; no skills
+
+"5 pies of 8 slices make 5 * 8 = 40. Wait, let me double-check."
+    ->  "5 pies of 8 slices make 5 * 8 = 40. " (Multiplication), "Wait, let me double-check." (Verification)
 """
 
 import re
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from drp.records import Step
+from drp.teachers.base import Method
 from drp.teachers.clauses import Clause, split_clauses, split_sentences
-from drp.teachers.rules.reading import Kind, find_quantities, name_kind
+from drp.teachers.numbers import find_quantities
+from drp.teachers.rules.reading import Kind, name_kind
 
 _BY_KIND = {
     Kind.GOAL: "Understanding the goal",
@@ -22,245 +27,128 @@ _BY_KIND = {
     Kind.ALTERNATIVE: "Exploring an alternative",
     Kind.CONCLUSION: "Stating the conclusion",
 }
-_BY_DEFAULT = {Kind.GIVEN: "Reading a given quantity", Kind.PLAN: "Planning", Kind.STATEMENT: "Logical inference"}
-
-
-def _compile(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern, re.IGNORECASE)
-
-
-_TOPICS = (
-    ("Evaluating a limit", _compile(r"\\lim\b|\blimit (?:as|of)\b")),
-    ("Differentiation", _compile(r"\bderivative|\bdifferentiat|\\frac\{d|\bf'\(")),
-    ("Integration", _compile(r"\\int\b|\bintegra(?:l|te)")),
-    ("Probability", _compile(r"\bprobabilit|\bfavou?rable|\bexpected value")),
-    ("Modular arithmetic", _compile(r"\bmod(?:ulo|ular)?\b|\\pmod|\\equiv|\bremainder|\bcongruen")),
-    (
-        "Counting",
-        _compile(
-            r"\\binom|\bcombination|\bpermutation|\bfactorial|\bways\b|\bchoose\b|\bhow many (?:ways|numbers)|\d!"
-        ),
-    ),
-    (
-        "Divisibility and factors",
-        _compile(
-            r"\bprime\b|\bdivisor|\bdivisible|\bmultiples? of|\bgcd\b|\blcm\b|\bgreatest common|\bleast common|"
-            r"\bfactors? of \d"
-        ),
-    ),
-    ("Trigonometry", _compile(r"\\?\b(?:sin|cos|tan|sec|csc|cot)\b|θ|\\theta")),
-    ("Complex numbers", _compile(r"\bcomplex (?:number|plane)|\bimaginary|\bconjugate")),
-    (
-        "Vectors and matrices",
-        _compile(r"\bvector|\bmatri(?:x|ces)|\bdeterminant|\bdot product|\bcross product|pmatrix"),
-    ),
-    (
-        "Sequences and series",
-        _compile(
-            r"\b(?:arithmetic|geometric) (?:sequence|series|progression)|\bcommon (?:ratio|difference)|\\sum\b|"
-            r"\bnth term"
-        ),
-    ),
-    (
-        "Case analysis",
-        _compile(
-            r"\bcase \d|\bcase (?:one|two|three)\b|\bin (?:this|that|each|either) case|\botherwise\b|"
-            r"\bsuppose\b|\bassume\b"
-        ),
-    ),
-    (
-        "Factoring",
-        _compile(
-            r"\bfactor(?:s|ed|ing|i[sz]e)? (?:out|the|this|it|into|as)|\bfactoring|\bdifference of squares|"
-            r"\bcompleting the square"
-        ),
-    ),
-    ("Expanding", _compile(r"\bexpand|\bdistribut|\bFOIL\b")),
-    (
-        "Substitution",
-        _compile(r"\bsubstitut|\bplug(?:ging|ged)? |\bset(?:ting)? [a-z] ?(?:=|equal|to)|\breplac(?:e|ing)"),
-    ),
-    (
-        "Simplifying",
-        _compile(
-            r"\bsimplif|\bcancel|\breduc(?:e|es|ing) (?:to|the fraction)|\bcombin(?:e|ing) like|\bcommon denominator"
-        ),
-    ),
-    (
-        "Solving an equation",
-        _compile(r"\bsolv(?:e|ing)|\bboth sides|\bisolat|\bdivid\w+ both|\bsubtract\w* .{0,20}from both"),
-    ),
-    (
-        "Setting up an equation",
-        _compile(
-            r"\b(?:let|denote|call)\b.{0,60}\b(?:be|as|by|represent|[a-z]\b)|\bset up|\bthe equation\b|"
-            r"\bdefine\b|\brepresents?\b"
-        ),
-    ),
-    (
-        "Applying a formula or theorem",
-        _compile(r"\bformula|\btheorem|\bidentity|\bVieta|\bPythag|\bquadratic\b|\bdefinition of|\blaw of|\bproperty"),
-    ),
-    (
-        "Geometry",
-        _compile(
-            r"\btriangle|\bcircle|\bangle|\bradius|\bperimeter|\barea\b|\bvolume of|\bsquare (?:with|of side)|"
-            r"\brectang|\bparallel|\bperpendicular|\bdiameter|\bchord"
-        ),
-    ),
-    (
-        "Unit conversion",
-        _compile(
-            r"\bconvert|\b(?:minutes|hours|seconds|days|feet|inches|cents|weeks) (?:in|per|to) (?:a|an|one|each|"
-            r"the|hours?|minutes?|dollars?|years?|weeks?|feet)\b"
-        ),
-    ),
-    ("Percentages", _compile(r"\d\s?\\?%|\bpercent")),
-    (
-        "Comparison",
-        _compile(
-            r"\bcompar|\b(?:greater|less|larger|smaller|bigger|fewer|more) than\b|\\(?:leq?|geq?)\b|[<>≤≥]|"
-            r"\bmaximum|\bminimum"
-        ),
-    ),
-)
-_OPERATIONS = (
-    ("Division", _compile(r"\bdivid|÷|\\div|\d\s*/\s*\d|\bper (?:each|person)|\bquotient|\baverage")),
-    (
-        "Multiplication",
-        _compile(r"\bmultipl|×|\\times|\\cdot|[\d)]\s*\*\s*\S|\btimes\b|\bproduct|\btwice|\bdoubl|\btripl"),
-    ),
-    (
-        "Subtraction",
-        _compile(r"\bsubtract|\bminus\b|[\d\w)}]\s+[-−]\s+[$\d\w(\\]|\bdifference|\bremain|\bleft\b|\bleaves"),
-    ),
-    (
-        "Addition",
-        _compile(r"\badd(?:s|ed|ing|ition)?\b|\bplus\b|[\d\w)}]\s*\+\s*[$\d\w(\\]|\bsum\b|\btogether|\bcombin|\btotal"),
-    ),
-    (
-        "Fractions and ratios",
-        _compile(r"\\[dt]?frac|\bfraction|\bratio\b|\bhalf\b|\bthirds?\b|\bfourths?\b|\bproportion"),
-    ),
-)
-_EQUATION = _compile(r"=")
-
-
-def name_skill(text: str, kind: Kind) -> str:
-    """One name for one clause; the most specific topic wins, then the arithmetic operation, then the clause's kind."""
-    if kind in _BY_KIND:
-        return _BY_KIND[kind]
-    ways = (*_TOPICS, *_OPERATIONS) if kind is not Kind.GIVEN else _TOPICS[:-3]
-    found = next((skill for skill, pattern in ways if pattern.search(text)), None)
-    if found is not None:
-        return found
-    if kind is Kind.COMPUTATION:
-        return "Simplifying" if _EQUATION.search(text) else "Interpreting a result"
-    return _BY_DEFAULT[kind]
-
-
-SKILLS = frozenset(
-    {*_BY_KIND.values(), *_BY_DEFAULT.values(), "Interpreting a result"}
-    | {name for name, _ in (*_TOPICS, *_OPERATIONS)}
-)
-"""Every name that `name_skill` can give."""
-
-
-Method = Literal["skill", "default", "sentence"]
+"""The skill of a clause of this kind, whatever it is about."""
+_OTHERWISE = {
+    Kind.GIVEN: "Reading a given quantity",
+    Kind.PLAN: "Planning",
+    Kind.STATEMENT: "Logical inference",
+    Kind.COMPUTATION: "Interpreting a result",
+}
+"""The skill of a clause of this kind that neither `_TOPICS` nor `_OPERATIONS` match."""
+_TOPICS = {
+    "Modular arithmetic": r"\bmod(?:ulo|ular)?\b|\\pmod|\\equiv|\bremainder|\bcongruen",
+    "Divisibility and factors": r"\bprime\b|\bdivisor|\bdivisible|\bmultiples? of|\bgcd\b|\blcm\b|\bfactors? of \d",
+    "Trigonometry": r"\\?\b(?:sin|cos|tan)\b|θ|\\theta",
+    "Substitution": r"\bsubstitut|\bplug(?:ging|ged)? |\bset(?:ting)? [a-z] ?(?:=|equal|to)|\breplac(?:e|ing)",
+    "Simplifying": r"\bsimplif|\bcancel|\bcombin(?:e|ing) like|\bcommon denominator",
+    "Solving an equation": r"\bsolv(?:e|ing)|\bboth sides|\bisolat|\bdivid\w+ both",
+    "Setting up an equation": r"\b(?:let|denote|call)\b.{0,60}\b(?:be|as|by|represent|[a-z]\b)|\bset up|"
+    r"\bthe equation\b|"
+    r"\bdefine\b|\brepresents?\b",
+    "Applying a formula or theorem": r"\bformula|\btheorem|\bidentity|\bPythag|\bquadratic\b|"
+    r"\bdefinition of|\bproperty",
+    "Geometry": r"\btriangle|\bcircle|\bangle|\bradius|\bperimeter|\barea\b|\brectang|\bparallel|\bperpendicular|"
+    r"\bdiameter",
+    "Percentages": r"\d\s?\\?%|\bpercent",
+    "Comparison": r"\bcompar|\b(?:greater|less|larger|smaller|fewer|more) than\b|\\(?:leq?|geq?)\b|[<>≤≥]|"
+    r"\bm(?:ax|in)imum",
+}
+_OPERATIONS = {
+    "Division": r"\bdivid|÷|\\div|\d\s*/\s*\d|\bper (?:each|person)|\bquotient|\baverage",
+    "Multiplication": r"\bmultipl|×|\\times|\\cdot|[\d)]\s*\*\s*\S|\btimes\b|\bproduct|\btwice|\bdoubl|\btripl",
+    "Subtraction": r"\bsubtract|\bminus\b|[\d\w)}]\s+[-−]\s+[$\d\w(\\]|\bdifference|\bremain|\bleft\b|\bleaves",
+    "Addition": r"\badd(?:s|ed|ing|ition)?\b|\bplus\b|[\d\w)}]\s*\+\s*[$\d\w(\\]|\bsum\b|\btogether|\bcombin|\btotal",
+    # An equation in which no operation was found.
+    "Simplifying": r"=",
+}
+"""Patterns of skills, in the order in which they are looked for: topics first, as they say more than an operation."""
+_SKILLS = [(name, re.compile(words, re.IGNORECASE)) for name, words in [*_TOPICS.items(), *_OPERATIONS.items()]]
+SKILLS = frozenset([*_BY_KIND.values(), *_OTHERWISE.values(), *_TOPICS, *_OPERATIONS])
+"""Every skill that `name_skill` returns."""
 
 _DISCOURSE = {Kind.HEDGE, Kind.AFFIRMATION, Kind.VERIFICATION, Kind.RETRACTION, Kind.ALTERNATIVE}
+_FACTS = {Kind.GIVEN, Kind.STATEMENT}
+_DECISIVE = [Kind.RETRACTION, Kind.VERIFICATION, Kind.ALTERNATIVE, Kind.COMPUTATION, Kind.CONCLUSION, Kind.GOAL]
+"""The kind that comes first here gives a step its skill: an operation before its announcement."""
 _HEAD = 12
-"""Clauses at the head of a step that are asked whether it checks something."""
+"""Clauses at the start of a step by which it counts as a check."""
 _STEP_LENGTH = 420
-"""Characters from which a step takes no further clause: about four sentences."""
+"""Characters above which a step takes no further clause: about four sentences."""
+
+
+class _Member(NamedTuple):
+    """A clause with what it does."""
+
+    clause: Clause
+    kind: Kind
+    skill: str | None
 
 
 def segment(thinking: str, method: Method) -> list[Step]:
-    """The steps of a trace. Empty for empty thinking."""
-    if not thinking:
-        return []
-    return {"skill": _by_skill, "default": _by_paragraph, "sentence": _by_sentence}[method](thinking)
+    """The steps of a trace; none if the thinking is empty."""
+    if method == "skill":
+        members = [_describe(clause) for clause in split_clauses(thinking)]
+        return [_make_step(group) for group in _group(members, _continues_skill)]
+    sentences = [_Member(clause, Kind.STATEMENT, None) for clause in split_sentences(thinking)]
+    if method == "sentence":
+        return [_make_step([sentence]) for sentence in sentences]
+    return [_make_step(group) for group in _group(sentences, _continues_paragraph)]
 
 
-def _by_sentence(thinking: str) -> list[Step]:
-    return [_make_step([clause], None) for clause in split_sentences(thinking)]
+def _describe(clause: Clause) -> _Member:
+    kind = name_kind(clause.text)
+    return _Member(clause, kind, name_skill(clause.text, kind))
 
 
-def _by_paragraph(thinking: str) -> list[Step]:
-    groups = _group(split_sentences(thinking), _continues_paragraph)
-    return [_make_step(group, None) for group in groups]
+def name_skill(text: str, kind: Kind) -> str:
+    """The skill of one clause: by its kind, else by its topic, else by its operation."""
+    if kind in _BY_KIND:
+        return _BY_KIND[kind]
+    patterns = _SKILLS if kind is not Kind.GIVEN else _SKILLS[: len(_TOPICS) - 2]
+    found = (name for name, pattern in patterns if pattern.search(text))
+    return next(found, _OTHERWISE[kind])
 
 
-def _continues_paragraph(group: list[Clause], clause: Clause) -> bool:
-    if group[-1].paragraph != clause.paragraph and not _is_introduction(group[-1].text):
-        return False
-    return clause.end - group[0].start <= _STEP_LENGTH
-
-
-def _by_skill(thinking: str) -> list[Step]:
-    kinds: dict[int, tuple[Kind, str]] = {}
-    clauses = split_clauses(thinking)
-    for clause in clauses:
-        kind = name_kind(clause.text)
-        kinds[clause.start] = (kind, name_skill(clause.text, kind))
-
-    def continues(group: list[Clause], clause: Clause) -> bool:
-        return _continues_skill(group, clause, kinds)
-
-    return [_make_step(group, _choose_skill(group, kinds)) for group in _group(clauses, continues)]
-
-
-def _continues_skill(group: list[Clause], clause: Clause, kinds: dict[int, tuple[Kind, str]]) -> bool:
-    """Whether a clause goes on with what the group does."""
-    (kind, skill), (last_kind, last_skill) = kinds[clause.start], kinds[group[-1].start]
-    if clause.end - group[0].start > _STEP_LENGTH:
-        return False
-    if _is_introduction(group[-1].text) and kind not in _DISCOURSE:
-        return True
-    if kind in _DISCOURSE and last_kind in _DISCOURSE:
-        return kind is not Kind.RETRACTION
-    if group[-1].paragraph != clause.paragraph or kind is Kind.RETRACTION:
-        return False
-    checking = any(kinds[member.start][0] in {Kind.VERIFICATION, Kind.ALTERNATIVE} for member in group[:_HEAD])
-    reading = {Kind.GIVEN, Kind.STATEMENT}
-    same_sentence = group[-1].text.rstrip().endswith((",", ";")) and last_kind in reading
-    checking = checking or same_sentence or (kind in reading and last_kind in reading)
-    reads_on = kind is Kind.GIVEN and last_kind is Kind.COMPUTATION and find_quantities(clause.text) <= _gather(group)
-    return checking or reads_on or skill == last_skill
-
-
-def _gather(group: list[Clause]) -> set[str]:
-    return set().union(*(find_quantities(clause.text) for clause in group))
-
-
-def _choose_skill(group: list[Clause], kinds: dict[int, tuple[Kind, str]]) -> str:
-    """The skill of the clause that does the most: an operation before an announcement."""
-    order = [Kind.RETRACTION, Kind.VERIFICATION, Kind.ALTERNATIVE, Kind.COMPUTATION, Kind.CONCLUSION, Kind.GOAL]
-    ranked = sorted(group, key=lambda c: order.index(kinds[c.start][0]) if kinds[c.start][0] in order else len(order))
-    return kinds[ranked[0].start][1]
-
-
-def _is_introduction(text: str) -> bool:
-    return text.rstrip().endswith(":")
-
-
-def _group(clauses: list[Clause], continues: Callable[[list[Clause], Clause], bool]) -> list[list[Clause]]:
-    groups: list[list[Clause]] = []
-    for clause in clauses:
-        if groups and continues(groups[-1], clause):
-            groups[-1].append(clause)
+def _group(members: Sequence[_Member], continues: Callable[[list[_Member], _Member], bool]) -> list[list[_Member]]:
+    groups: list[list[_Member]] = []
+    for member in members:
+        short = groups and member.clause.end - groups[-1][0].clause.start <= _STEP_LENGTH
+        if short and continues(groups[-1], member):
+            groups[-1].append(member)
         else:
-            groups.append([clause])
+            groups.append([member])
     return groups
 
 
-def _make_step(group: list[Clause], skill: str | None) -> Step:
-    text = "".join(clause.text for clause in group)
-    return Step(text=text, skill=skill, start=group[0].start, end=group[-1].end)
+def _continues_paragraph(group: list[_Member], member: _Member) -> bool:
+    last = group[-1].clause
+    return last.paragraph == member.clause.paragraph or last.text.rstrip().endswith(":")
 
 
-# FOLDED DOC of teachers.ruleset.skills:
-# The mathematical skill that a clause exercises, in words that a mathematician would use (paper, 3.1).
-#
-# "5 pies of 8 slices make 5 * 8 = 40" -> "Multiplication"; "Wait, let me double-check" -> "Verification".
-#
+def _continues_skill(group: list[_Member], member: _Member) -> bool:
+    """Whether a clause continues what the group does."""
+    last, kind = group[-1], member.kind
+    if kind is Kind.RETRACTION:
+        return False
+    if kind in _DISCOURSE and last.kind in _DISCOURSE:
+        return True
+    ending = last.clause.text.rstrip()[-1:]
+    if ending == ":" and kind not in _DISCOURSE:
+        return True
+    if last.clause.paragraph != member.clause.paragraph:
+        return False
+    if any(each.kind in {Kind.VERIFICATION, Kind.ALTERNATIVE} for each in group[:_HEAD]):
+        return True
+    if last.kind in _FACTS and (kind in _FACTS or ending in {",", ";"}):
+        return True
+    if kind is Kind.GIVEN and last.kind is Kind.COMPUTATION:
+        known = set().union(*(find_quantities(each.clause.text) for each in group))
+        if find_quantities(member.clause.text) <= known:
+            return True
+    return member.skill == last.skill
+
+
+def _make_step(group: list[_Member]) -> Step:
+    decisive = min(group, key=lambda each: _DECISIVE.index(each.kind) if each.kind in _DECISIVE else len(_DECISIVE))
+    text = "".join(each.clause.text for each in group)
+    return Step(text=text, skill=decisive.skill, start=group[0].clause.start, end=group[-1].clause.end)

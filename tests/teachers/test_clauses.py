@@ -3,8 +3,9 @@
 import pytest
 
 from drp.teachers.clauses import split_clauses, split_sentences
-from drp.teachers.rules.reading import Kind, find_quantities, find_results, name_kind, strip_interjections
-from drp.teachers.rules.rewriting import compress
+from drp.teachers.numbers import find_quantities
+from drp.teachers.rules.reading import Kind, find_results, name_kind, strip_interjections
+from drp.teachers.rules.rewriting import shorten_phrases
 from drp.teachers.rules.segmentation import SKILLS, name_skill, segment
 
 
@@ -123,4 +124,4 @@ def test_skill_segmentation_is_finer_than_the_default_one() -> None:
     ],
 )
 def test_phrases_become_shorter_and_signs_stand_only_between_numbers(text: str, short: str) -> None:
-    assert compress(strip_interjections(text) if text.startswith("Okay") else text) == short
+    assert shorten_phrases(strip_interjections(text) if text.startswith("Okay") else text) == short

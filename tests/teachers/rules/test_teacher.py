@@ -13,13 +13,12 @@ from hypothesis import strategies as st
 
 from drp.errors import RecordError
 from drp.records import Action, Decomposition, Trace
-from drp.teachers.base import Revision
-from drp.teachers.rules.reading import find_numerals
-from drp.teachers.rules.segmentation import Method
+from drp.teachers.base import Method, Revision
+from drp.teachers.numbers import find_figures
 from drp.teachers.rules.teacher import RulesTeacher
 
 METHODS: tuple[Method, ...] = ("skill", "default", "sentence")
-DATA = Path(os.environ.get("DRP_DATA", Path(__file__).parents[2].parent / "shared" / "data")) / "traces"
+DATA = Path(os.environ.get("DRP_DATA", Path(__file__).parents[3].parent / "shared" / "data")) / "traces"
 
 QUESTION = "A farm has 12 crates with 3 apples each. 4 apples are rotten. How many good apples are there?"
 OVERTHINKING = """Okay, so I need to find how many good apples there are. There are 12 crates with 3 apples each.
@@ -128,7 +127,7 @@ def test_every_step_of_any_thinking_gets_one_edit_and_no_number_is_invented(
     revision = prune(trace, method)
     n_steps = len(decompose(trace, method).steps)
     assert [i for edit in revision.edits for i in edit.sources] == list(range(n_steps))
-    assert find_numerals(f"{revision.thinking} {revision.summary}") <= find_numerals(f"{thinking} {summary} {QUESTION}")
+    assert find_figures(f"{revision.thinking} {revision.summary}") <= find_figures(f"{thinking} {summary} {QUESTION}")
     assert len(revision.thinking) <= len(thinking)
 
 
@@ -205,8 +204,19 @@ TINY_STEPS = [
 ]
 
 
-@pytest.mark.parametrize("step", TINY_STEPS)
-def test_steps_of_one_kind_are_pruned_to_one_kind_of_sentence(step: str) -> None:
+OUTCOME = "First, 9 * 7 = 63, so there are 63 pens in the packs."
+TINY_SENTENCES = [
+    OUTCOME,
+    "First, Ann has 9 packs with 7 pens in each, so 9 * 7 = 63.",
+    "First, I multiply to get 9 * 7 = 63. So there are 63 pens in the packs.",
+    OUTCOME,
+    OUTCOME,
+]
+"""A computation keeps the words that say which operation it is and why, if the step has them, or its outcome."""
+
+
+@pytest.mark.parametrize(("step", "sentence"), list(zip(TINY_STEPS, TINY_SENTENCES, strict=True)))
+def test_a_computation_keeps_the_reason_of_its_operation_or_its_outcome(step: str, sentence: str) -> None:
     thinking = (
         "Okay, so I need to find how many pens Ann has now.\n\nFirst, let me go over the facts. Ann has 9 packs with 7 "
         f"pens in each. Then she gives away 11 pens.\n\n{step}\n\nFinally, she gives away 11 pens, so that's "
@@ -214,7 +224,7 @@ def test_steps_of_one_kind_are_pruned_to_one_kind_of_sentence(step: str) -> None
     )
     assert prune(make_trace(thinking, "The answer is \\boxed{52}.", "52", TINY_QUESTION)).thinking == (
         "Okay, so I need to find how many pens Ann has now.\n\n"
-        "First, 9 * 7 = 63, so there are 63 pens in the packs.\n\n"
+        f"{sentence}\n\n"
         "Finally, she gives away 11 pens, so that's 63 - 11 = 52.\n\nSo, Ann has 52 pens now."
     )
 
@@ -325,8 +335,8 @@ def test_real_traces_tile_shrink_and_keep_their_boxed_answer(name: str) -> None:
         trace = make_trace(thinking, summary, boxes[-1] if boxes else None, row["question"])
         assert "".join(step.text for step in decompose(trace).steps) == thinking
         revision = prune(trace)
-        source = find_numerals(f"{row['response']} {row['question']}")
-        assert find_numerals(f"{revision.thinking} {revision.summary}") <= source
+        source = find_figures(f"{row['response']} {row['question']}")
+        assert find_figures(f"{revision.thinking} {revision.summary}") <= source
         assert not boxes or boxes[-1] in revision.summary
         assert len(revision.thinking) <= len(thinking)
         before += len(thinking)

@@ -22,22 +22,28 @@ if IS_PARALLEL:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip tests that need vLLM where it is not installed (with CI set they run, and fail), and divide the tests among
-    the processes of `pytest -n 2 --dist loadgroup`.
-
-    The tests of a file share a process, and so its fixtures. Slow ones are given out one by one. Only one process
-    starts vLLM's engines, each of which takes a GiB or more. The longest begin first.
-    """
-    has_vllm = importlib.util.find_spec("vllm") is not None or bool(os.environ.get("CI"))
-    for item in items:
-        if item.get_closest_marker("vllm"):
-            item.add_marker(pytest.mark.xdist_group("vllm"))
-            if not has_vllm:
+    """Skip tests that need vLLM if it is not installed; with CI set they run, and fail. `pytest -n 2` runs long ones
+    first."""
+    if importlib.util.find_spec("vllm") is None and not os.environ.get("CI"):
+        for item in items:
+            if item.get_closest_marker("vllm"):
                 item.add_marker(pytest.mark.skip(reason="vLLM is not installed (with CI set, this is a failure)"))
-        elif not item.get_closest_marker("slow"):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
     if IS_PARALLEL:
         items.sort(key=lambda item: (not item.get_closest_marker("vllm"), not item.get_closest_marker("slow")))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """For `pytest -n 2`: the tests of a file run in one process, which makes their fixtures once, and those that need
+    vLLM in one too, as each of its engines takes a GiB or more."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "vllm" if "vllm" in nodeid else nodeid.split("::")[0]
+
+    config.option.loadscopereorder = False
+    return ByFile(config, log)
 
 
 @pytest.fixture

@@ -17,8 +17,6 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 # The versions that the tests ran with.
 TESTED := -c .ci/constraints.txt
-# The tests of one file run in one process, those that start vLLM in the first.
-PARALLEL := -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
@@ -41,10 +39,10 @@ smoke: install
 	$(BIN)/drp run configs/demo.yaml --limit 24 --overwrite --set run_dir=runs/smoke --set max_failures=0
 
 test: install
-	$(BIN)/pytest $(PARALLEL) -m "not slow"
+	$(BIN)/pytest -n $(WORKERS) -m "not slow"
 
 test-all: install
-	$(BIN)/pytest $(PARALLEL)
+	$(BIN)/pytest -n $(WORKERS)
 
 check: install lint types test
 
@@ -57,7 +55,7 @@ types: install
 
 lowest:
 	$(PYTHON) scripts/install.py $(VENV)-lowest --lowest
-	$(VENV)-lowest/bin/python -m pytest $(PARALLEL) -m "not vllm"
+	$(VENV)-lowest/bin/python -m pytest -n $(WORKERS) -m "not vllm"
 
 reproduce:
 	$(BIN)/drp run configs/paper/r1-distill-qwen-7b.yaml

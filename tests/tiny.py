@@ -31,7 +31,6 @@ QWEN3 = (
 R1_TOKENS = ("<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>")
 QWEN3_TOKENS = ("<|endoftext|>", "<|im_end|>", "<|im_start|>")
 TAGS = ("<think>", "</think>")
-MAX_MODEL_LEN = 512
 
 
 def build_tokenizer(template: str) -> PreTrainedTokenizerFast:
@@ -54,7 +53,12 @@ def build_tokenizer(template: str) -> PreTrainedTokenizerFast:
 
 
 def build_model(
-    tokenizer: Any, dtype: torch.dtype = torch.float32, seed: int = 0, hidden_size: int = 32, n_heads: int = 4
+    tokenizer: Any,
+    dtype: torch.dtype = torch.float32,
+    seed: int = 0,
+    hidden_size: int = 32,
+    n_heads: int = 4,
+    max_model_len: int = 512,
 ) -> Qwen2ForCausalLM:
     torch.manual_seed(seed)
     config = Qwen2Config(
@@ -64,7 +68,7 @@ def build_model(
         num_hidden_layers=2,
         num_attention_heads=n_heads,
         num_key_value_heads=n_heads // 2,
-        max_position_embeddings=MAX_MODEL_LEN,
+        max_position_embeddings=max_model_len,
         tie_word_embeddings=True,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,

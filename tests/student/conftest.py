@@ -15,13 +15,14 @@ from drp.student.base import SamplingRequest
 from drp.student.response import load_tokenizer, prompt_ids
 from tests.tiny import save_student
 
-VLLM_SHAPE = {"hidden_size": 64, "n_heads": 2}
-"""Heads of 32, the smallest that vLLM's attention on a CPU supports."""
+MAX_MODEL_LEN = 256
+SHAPE = {"hidden_size": 64, "n_heads": 2, "max_model_len": MAX_MODEL_LEN}
+"""Of the student: its heads are of size 32, the smallest that vLLM's attention on a CPU supports."""
 
 
 @pytest.fixture(scope="session")
 def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_student(tmp_path_factory.mktemp("student"), **VLLM_SHAPE)
+    return save_student(tmp_path_factory.mktemp("student"), **SHAPE)
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ import pytest
 
 from drp.config.sections import EngineSettings, SamplingSettings
 from drp.student.sampler import open_sampler
-from tests.tiny import MAX_MODEL_LEN
+from tests.student.conftest import MAX_MODEL_LEN
 
 GREEDY = SamplingSettings(temperature=0, max_new_tokens=30)
 

@@ -73,7 +73,7 @@ def test_decomposing_with_a_student_as_teacher_ends_every_record_with_a_reason(a
     for name, text in PROMPTS.items():
         (tmp_path / "prompts").mkdir(exist_ok=True)
         (tmp_path / "prompts" / f"{name}.txt").write_text(text)
-    traces = [trace(id=f"p-{n}#0", thinking=f"3 x {n} = {3 * n}." * (1 + 30 * (n % 3))) for n in range(9)]
+    traces = [trace(id=f"p-{n}#0", thinking=f"3 x {n} = {3 * n}." * (1 + 9 * (n % 3))) for n in range(9)]
     (tmp_path / "traces.jsonl").write_text("".join(json.dumps(one) + "\n" for one in traces))
     teacher = {"provider": "openai", "model": str(student), "base_url": address, "max_output_tokens": 30}
     teacher |= {"prompts_dir": str(tmp_path / "prompts"), "concurrency": 4}

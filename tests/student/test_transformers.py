@@ -6,8 +6,7 @@ from drp.config.sections import EngineSettings, SamplingSettings
 from drp.student.base import Completion, Rejection, SamplingRequest
 from drp.student.sampler import open_sampler
 from drp.student.transformers import WINDOW_BATCHES
-from tests.student.conftest import Counted
-from tests.tiny import MAX_MODEL_LEN
+from tests.student.conftest import MAX_MODEL_LEN, Counted
 
 ENGINE = EngineSettings(backend="transformers", dtype="float32", batch_size=4)
 

@@ -16,8 +16,8 @@ from drp.student.base import Completion, Rejection, SamplingRequest
 from drp.student.sampler import open_sampler
 from drp.student.vllm import check_cache_size
 from tests.conftest import REPOSITORY
-from tests.student.conftest import VLLM_SHAPE, Counted
-from tests.tiny import MAX_MODEL_LEN, save_student
+from tests.student.conftest import MAX_MODEL_LEN, SHAPE, Counted
+from tests.tiny import save_student
 
 pytestmark = pytest.mark.vllm
 
@@ -115,7 +115,7 @@ def test_second_engine_opens_after_the_first_is_closed(sampler, student, request
     sampler.close()
     sampler.close()
     assert torch.get_num_threads() >= threads
-    trained = save_student(tmp_path_factory.mktemp("trained"), seed=1, **VLLM_SHAPE)
+    trained = save_student(tmp_path_factory.mktemp("trained"), seed=1, **SHAPE)
     second = open_sampler(str(trained), ENGINE, GREEDY, seed=0)
     drawn = list(second.sample(iter(requests)))
     second.close()

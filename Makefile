@@ -19,6 +19,8 @@ WORKERS ?= 2
 TESTED := -c .ci/constraints.txt
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
+# Packages are compiled when they are first imported; without the cached bytecode every process would compile them again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: install install-gpu demo smoke test test-all check lint types lowest reproduce bench-peers tiny clean
 

@@ -51,7 +51,8 @@ PHRASES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 _OPENING = re.compile(r"(okay|alright), so\b", re.IGNORECASE)
 _SO = re.compile(r"\bso(,?)\s*$", re.IGNORECASE)
 _PREMISE = re.compile(
-    r"(?:since|because|given that|as) [^,]{3,200}(?:,[^,]{3,200}){0,2}?, (?=[A-Za-z$\d])", re.IGNORECASE
+    r"(?:since|because|given that|as) [^,]{3,200}(?:,[^,]{3,200}){0,2}?, (?!and\b|or\b|but\b)(?=[A-Za-z$\d])",
+    re.IGNORECASE,
 )
 _LOWERABLE = re.compile(
     r"(?:The|This|That|There|These|It|In|If|He|She|They|We|You|Each|Since|For|To|At|After|An?|Both|My|His|Her|Their|On|"

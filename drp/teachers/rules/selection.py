@@ -14,7 +14,8 @@ from drp.teachers.numbers import Value, find_quantities, locate_numbers
 from drp.teachers.rules.reading import Kind, Reading
 
 _LOOKING_BACK = {Kind.VERIFICATION, Kind.ALTERNATIVE, Kind.AFFIRMATION, Kind.RETRACTION, Kind.HEDGE}
-_EQUATION = re.compile(r"\d[^=]{0,60}[+*/×÷−x-][^=]{0,60}=\s*\S?\d")
+_WORKING = re.compile(r"\d[^=.,]{0,20} [+*/×÷−x-] \S?\d")
+"""An operation on two numbers."""
 _CONCLUDING = re.compile(
     r"\W*(?:so|therefore|thus|hence|finally|in total|altogether)\b|.{0,80}\banswer\b", re.IGNORECASE
 )
@@ -115,7 +116,7 @@ def _states(reading: Reading, answer: StatedAnswer, given: bool) -> bool:
     """Whether a clause states the answer as a result or, if the question lacks that number, as a conclusion."""
     if reading.kind in {Kind.GOAL, Kind.HEDGE, Kind.PLAN, Kind.RETRACTION}:
         return False
-    concludes = not given and _CONCLUDING.match(reading.text) and not _EQUATION.search(reading.text)
+    concludes = not given and _CONCLUDING.match(reading.text) and not _WORKING.search(reading.text)
     if answer.numbers and not answer.numbers & reading.results and not concludes:
         return False
     return answer.is_in(reading.text, reading.quantities)
@@ -132,18 +133,18 @@ def _derives_more(readings: Sequence[Reading], index: int) -> bool:
             return False
         if reading.kind is Kind.CONCLUSION:
             return False
-        if reading.is_computed and (not reading.results <= seen or _is_new_equation(readings, position)):
+        if reading.is_computed and (not reading.results <= seen or _is_new(readings, position)):
             return True
         plans = plans or reading.kind in {Kind.PLAN, Kind.GOAL}
     return plans
 
 
-def _is_new_equation(readings: Sequence[Reading], index: int) -> bool:
-    """Whether a clause is an equation of numbers that no clause before it has."""
+def _is_new(readings: Sequence[Reading], index: int) -> bool:
+    """Whether no clause before has the symbols of this one or, if it has none, the numbers of its operation."""
     reading, earlier = readings[index], readings[max(0, index - _WINDOW) : index]
-    if reading.is_symbolic or not _EQUATION.search(reading.text):
-        return False
-    return not any(reading.quantities <= each.quantities for each in earlier)
+    if reading.is_symbolic:
+        return all(reading.wording not in each.wording for each in earlier)
+    return bool(_WORKING.search(reading.text)) and not any(reading.quantities <= each.quantities for each in earlier)
 
 
 def _find_conclusion(readings: Sequence[Reading], closing: int, answer: StatedAnswer) -> int:
@@ -158,7 +159,7 @@ def _find_conclusion(readings: Sequence[Reading], closing: int, answer: StatedAn
 
 def _is_conclusion(reading: Reading) -> bool:
     worded = reading.kind not in _LOOKING_BACK and _CONCLUDING.match(reading.text)
-    return bool(worded) and not _EQUATION.search(reading.text)
+    return bool(worded) and not _WORKING.search(reading.text)
 
 
 def _find_goal(readings: Sequence[Reading], kept: Sequence[int]) -> int | None:
@@ -234,7 +235,7 @@ def find_explained(readings: Sequence[Reading], kept: Sequence[int], _: Reading)
         for i in kept
         if {i - 2, i - 1} <= left
         and readings[i - 2].is_open
-        and _EQUATION.search(readings[i - 1].text)
+        and _WORKING.search(readings[i - 1].text)
         and not readings[i - 1].is_open
         and _OUTCOME.match(readings[i].text)
         and readings[i].paragraph == readings[i - 1].paragraph

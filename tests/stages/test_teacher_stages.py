@@ -97,7 +97,9 @@ def test_an_unknown_price_is_unknown_in_bar_and_manifest(drp: Drp, config: Path)
 def test_a_stage_ends_with_its_failures_by_reason(drp: Drp, config: Path) -> None:
     with LoopbackServer(nonsense_for(3), faults=[TOO_LONG, CONTENT_FILTER]) as server:
         ended = drp("decompose", config, *at(server), "--set", "teacher.concurrency=1")
-    assert re.search(r"decompose: 3 failed: .*; run again", ended.err)
+    assert re.search(r"decompose: 3 failed: .*; see ", ended.err)
+    assert "replies to 2 of them were refused" in ended.err
+    assert "run again to retry the other 1" in ended.err
     for reason in ("request refused 1", "withheld 1", "unreadable reply 1"):
         assert reason in ended.err
     failures = read_lines(config.parent / "run" / "steps.failed.jsonl")

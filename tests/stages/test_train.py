@@ -118,7 +118,7 @@ def test_counts_failures_and_their_limit(student: Path, tmp_path: Path) -> None:
     with (tmp_path / "pruned.jsonl").open("a") as file:
         file.write(json.dumps(make_record(90, correct=False)) + "\n" + '{"id": "torn')
     with pytest.raises(TooManyFailures, match="1 of 42"):
-        run(config)
+        run(config.model_copy(update={"max_failures": 0.02}))
     assert "pruned.jsonl:42" in (tmp_path / "train.failed.jsonl").read_text()
     summary = run(config.model_copy(update={"max_failures": 0.1}))
     assert summary.counts.filtered == {"incorrect": 1}

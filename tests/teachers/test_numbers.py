@@ -105,3 +105,8 @@ def test_reading_takes_time_in_proportion_to_the_length() -> None:
 
     seconds(10)
     assert seconds(4000) < 40 * max(seconds(400), 0.005)
+
+
+def test_quantities_have_one_spelling() -> None:
+    assert find_quantities("1,200 and 20.00 and half of 40%") == {"1200", "20", "0.5", "40", "0.4"}
+    assert "0.25" in find_quantities("\\frac{1}{4}")

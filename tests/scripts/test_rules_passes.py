@@ -9,7 +9,8 @@ from drp.teachers.rules.selection import PASSES
 from tests.conftest import REPOSITORY, trace
 
 THINKING = (
-    "Okay, so I need to find how many apples there are. Hmm, this one is tricky for me. There are 3 bags with 4 apples in each.\n\n"
+    "Okay, so I need to find how many apples there are. Hmm, this one is tricky for me. "
+    "There are 3 bags with 4 apples in each.\n\n"
     "First, 3 * 4 = 12.\n\nSo, there are 12 apples.\n\nWait, let me double-check that: 3 * 4 = 12."
 )
 

@@ -2,8 +2,8 @@
 
     "Okay, 5 times 8 is 40. Next, I'll find what is left. 40 - 14 = 26."  ->  "5 times 8 is 40. Next, 40 - 14 = 26."
 
-Words that say which operation is done stay ("I subtract to get 40 - 14 = 26"): without them the student chooses the
-operation less well.
+The words of an operation stay where they belong to its clause ("I subtract to get 40 - 14 = 26"): the student chose the
+operation with them. It has not been shown that a student trained on them gains by it.
 """
 
 import re

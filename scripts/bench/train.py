@@ -8,7 +8,7 @@ activation checkpointing and with batches of similar lengths, its fastest settin
 
     pruned    on a run's pruned data: 1.2 times trl, no slower than trl-fast
     traces    on whole reasoning traces, whose lengths have a long tail: 1.5 times trl, no slower than trl-fast
-    both      peak memory no higher than either's, validation loss within 2% of either's
+    both      peak memory no higher than either's, validation loss at most 2% over either's
 
 All train the same adapter with the same optimizer, schedule and batch size, in fp32 on a CPU and bf16 on a GPU, each in
 a fresh process (`train_contenders.py`), in turn, `--repeats` times; the best round counts. The validation loss is
@@ -193,7 +193,7 @@ def report(loads: list[Load], best: dict[str, dict[str, Result]]) -> int:
                 holds = False
                 continue
             holds &= ours.rate >= goal * peer.rate
-            holds &= ours.peak_mib <= peer.peak_mib and abs(ours.loss / peer.loss - 1) <= 0.02
+            holds &= ours.peak_mib <= peer.peak_mib and ours.loss <= 1.02 * peer.loss
     result = {
         "claim": CLAIM,
         "ours": {name: round(results["ours"].rate) for name, results in best.items()},

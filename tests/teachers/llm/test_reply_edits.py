@@ -2,7 +2,8 @@
 
 import pytest
 
-from drp.teachers.llm.reply import BadReply, PartRevision, TracePart
+from drp.teachers.llm.division import estimate_tokens
+from drp.teachers.llm.reply import BadReply, PartRevision, ReplyFormat, TracePart
 from drp.teachers.llm.spans import SpansFormat
 from drp.teachers.llm.text import TextFormat
 from tests.teachers.llm.cases import make_steps
@@ -188,3 +189,12 @@ def test_a_step_whose_words_went_into_another_sentence_gets_that_sentence() -> N
     revision = TextFormat().read_revision(f"{listed}\n{thinking}{ANSWER}", PART)
     assert all(edit.text for edit in revision.edits if edit.action.value != "delete")
     assert revision.edits[0].text == "5 * 8 = 40, so 40 - 14 = 26."
+
+
+@pytest.mark.parametrize("form", [TextFormat(), SpansFormat()])
+def test_the_answer_segment_is_expected_with_the_last_part_only(form: ReplyFormat) -> None:
+    last, earlier = (TracePart(STEPS, 0, is_last) for is_last in (True, False))
+    summary = 20 * "So 12. "
+    added = form.estimate_edits(last, summary) - form.estimate_edits(earlier, summary)
+    assert added == pytest.approx(estimate_tokens(summary) / 2, abs=1)
+    assert form.estimate_edits(last, "") == form.estimate_edits(earlier, "")

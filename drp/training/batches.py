@@ -1,12 +1,15 @@
 """Examples as tensors: padding-free or padded batches, the loss, the order of an epoch, and padding-free attention.
 
 A padding-free batch joins its examples into one row. transformers' own sdpa would build a (T, T) mask for such a row
-and compute all of it. Here each example is one causal call (CPU), or all of them are one call of torch's
-variable-length flash attention (GPU, half precision), through transformers' attention interface
+and compute all of it. Here all examples are one call of torch's variable-length flash attention (GPU, half precision),
+or each example is a causal call of its own, through transformers' attention interface
 (https://huggingface.co/docs/transformers/attention_interface).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from inspect import signature
 from typing import Any
 
 import torch
@@ -16,6 +19,7 @@ from torch.utils.data import Sampler
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
+from drp.errors import first_line
 from drp.training.examples import IGNORED, Example
 
 # A plain dictionary, because the Trainer moves batches to the device by walking through it:
@@ -30,8 +34,14 @@ FILLER = Example(id="", question="", response="", prompt_ids=[0], response_ids=[
 """An example without loss, for the processes that have no example left in the last step of an epoch: all processes must
 compute the same number of micro-batches. accelerate would repeat examples instead."""
 
-ATTENTION = "drp_padding_free"
-"""The name of `attend_padding_free` in transformers' registry of attention functions."""
+VARLEN = "drp_varlen"
+"""The name of `attend_varlen` in transformers' registry of attention functions."""
+BY_EXAMPLE = "drp_by_example"
+"""The name of `attend_by_example` in that registry."""
+
+HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
+VARLEN_TOLERANCE = 0.03
+"""Largest error of `attend_varlen` and its gradients, relative to the largest value."""
 
 
 def join_examples(examples: Sequence[Example]) -> TokenBatch:
@@ -136,39 +146,184 @@ def add_fillers(order: Sequence[int], round_to: int) -> list[int]:
     return [*order, *[len(order)] * (-len(order) % round_to)]
 
 
-def install_padding_free_attention(model: PreTrainedModel) -> bool:
-    """Let `model` compute batches of `join_examples`.
+@dataclass(frozen=True)
+class AttentionChoice:
+    """What `install_padding_free_attention` installed."""
 
-    Compares the logits of a joined row with those of its sequences one by one. Returns False, with the model unchanged,
-    if they differ: for models with an attention of their own, soft caps, attention sinks or recurrent layers.
+    name: str | None
+    """`VARLEN`, `BY_EXAMPLE`, or None: the model is unchanged, and its batches have to be padded."""
+    reason: str = ""
+    """Why it is not the fastest one for the device; empty if it is."""
+
+
+def autocast(device_type: str, precision: str) -> torch.autocast:
+    """The autocast in which a training with this precision computes. With fp32 it does nothing."""
+    return torch.autocast(device_type, HALF.get(precision), enabled=precision in HALF)
+
+
+def install_padding_free_attention(
+    model: PreTrainedModel, precision: str = "fp32", device: torch.device | None = None
+) -> AttentionChoice:
+    """Let `model` compute batches of `join_examples`, in the fastest way that its device supports.
+
+    Under the autocast of the training, compares the logits of a joined row with those of its sequences one by one. They
+    differ for models with an attention of their own, soft caps, attention sinks or recurrent layers.
+
+    precision: of the training: bf16, fp16 or fp32.
+    device: where the model will be trained; None: where it is. A model that is still on the CPU, because it is to be
+        sharded, is compared there, and the variable-length kernel on `device`, with tensors of the model's shapes.
     """
+    device = device or model.device
     before = model.config._attn_implementation
-    rows = [torch.arange(3, 3 + n, device=model.device) % model.config.vocab_size for n in (7, 12, 5)]
-    with torch.no_grad():
-        expected = torch.cat([model(input_ids=row[None], use_cache=False).logits[0] for row in rows])
-        try:
-            AttentionInterface.register(ATTENTION, attend_padding_free)
-            model.set_attn_implementation(ATTENTION)
-            joined = model(**join_rows(rows), use_cache=False).logits[0]
-        except (RuntimeError, ValueError, TypeError, KeyError, ImportError):
-            joined = torch.full_like(expected, torch.nan)
-    tolerance = 1e-4 if expected.dtype == torch.float32 else 5e-2
-    agree = (expected - joined).abs().max() <= tolerance * expected.abs().max().clamp(min=1.0)
-    if model.config._attn_implementation == ATTENTION and agree:
-        return True
+    AttentionInterface.register(VARLEN, attend_varlen)
+    AttentionInterface.register(BY_EXAMPLE, attend_by_example)
+    candidates, reason = [BY_EXAMPLE], ""
+    if device.type == "cuda" and precision in HALF:
+        reason = _try_varlen(model, HALF[precision], device)
+        if not reason:
+            candidates.insert(0, VARLEN)
+    for name in candidates:
+        problem = _compare_logits(model, name if model.device.type == device.type else BY_EXAMPLE, precision)
+        if not problem:
+            model.set_attn_implementation(name)
+            return AttentionChoice(name, reason)
+        reason = problem
     model.set_attn_implementation(before)
-    return False
+    return AttentionChoice(None, reason)
 
 
-def attend_padding_free(
-    _module: torch.nn.Module,
+def _try_varlen(model: PreTrainedModel, dtype: torch.dtype, device: torch.device) -> str:
+    """Why the variable-length kernel cannot be used for the model's shapes; empty if it can."""
+    config: Any = model.config.get_text_config()
+    heads = config.num_attention_heads
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
+    try:
+        error = compare_varlen(
+            heads=heads,
+            key_value_heads=getattr(config, "num_key_value_heads", None) or heads,
+            head_dim=head_dim,
+            lengths=(7, 128, 1, 300),
+            dtype=dtype,
+            device=device,
+        )
+    except (ImportError, RuntimeError, TypeError, ValueError) as failure:
+        return f"torch {torch.__version__} cannot compute variable-length attention here ({first_line(failure)})"
+    if error > VARLEN_TOLERANCE:
+        return f"torch {torch.__version__} computes variable-length attention with an error of {error:.3f} here"
+    return ""
+
+
+def compare_varlen(
+    *, heads: int, key_value_heads: int, head_dim: int, lengths: Sequence[int], dtype: torch.dtype, device: torch.device
+) -> float:
+    """The largest error of `attend_varlen` for random examples of these lengths, and of its gradients, relative to the
+    largest value. The reference is sdpa in float32.
+
+    Raises ImportError, or what torch raises, where there is no such kernel.
+    """
+    total = sum(lengths)
+    generator = torch.Generator().manual_seed(0)
+    bounds = torch.tensor([0, *lengths], device=device).cumsum(0, dtype=torch.int32)
+    shapes = [(1, n, total, head_dim) for n in (heads, key_value_heads, key_value_heads)]
+    states = [torch.randn(shape, generator=generator).to(device, dtype) for shape in shapes]
+    weight = torch.randn(1, total, heads, head_dim, generator=generator).to(device, dtype)
+
+    def compute(attend: Callable[..., tuple[Tensor, None]], dtype: torch.dtype) -> list[Tensor]:
+        inputs = [part.to(dtype).requires_grad_() for part in states]
+        out, _ = attend(None, *inputs, None, cu_seq_lens_q=bounds, max_length_q=max(lengths))
+        return [out.detach(), *torch.autograd.grad((out * weight.to(dtype)).sum(), inputs)]
+
+    pairs = zip(compute(attend_varlen, dtype), compute(attend_by_example, torch.float32), strict=True)
+    return max(float((got.float() - expected).abs().max() / expected.abs().max()) for got, expected in pairs)
+
+
+def _compare_logits(model: PreTrainedModel, name: str, precision: str) -> str:
+    """Why the model cannot compute joined rows with the attention `name`; empty if it can. Leaves it installed."""
+    rows = [torch.arange(3, 3 + n, device=model.device) % model.config.vocab_size for n in (7, 12, 5)]
+    with torch.no_grad(), autocast(model.device.type, precision):
+        expected = torch.cat([model(input_ids=row[None], use_cache=False).logits[0] for row in rows]).float()
+        try:
+            model.set_attn_implementation(name)
+            joined = model(**join_rows(rows), use_cache=False).logits[0].float()
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, ValueError, TypeError, KeyError, ImportError) as error:
+            return f"{type(model).__name__} cannot compute joined examples ({first_line(error)})"
+    if model.config._attn_implementation != name:
+        return f"{type(model).__name__} has an attention of its own"
+    error = float((expected - joined).abs().max() / expected.abs().max().clamp(min=1.0))
+    if not error <= (5e-2 if precision in HALF else 1e-4):  # NaN is refused too
+        return f"{type(model).__name__} computes other logits for joined examples (relative difference {error:.2g})"
+    return ""
+
+
+def attend_varlen(
+    module: torch.nn.Module | None,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    *,
+    cu_seq_lens_q: Tensor | None = None,
+    max_length_q: int | None = None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    sliding_window: int | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """As `attend_by_example`, in one call of torch's variable-length flash attention, on a GPU in half precision.
+
+    Raises ImportError for a torch without it.
+    """
+    if dropout:  # the kernel has none
+        return attend_by_example(
+            module,
+            query,
+            key,
+            value,
+            mask,
+            cu_seq_lens_q=cu_seq_lens_q,
+            scaling=scaling,
+            dropout=dropout,
+            sliding_window=sliding_window,
+        )
+    q, k, v = (states[0].transpose(0, 1) for states in _cast(query, key, value))
+    bounds = _locate_examples(query, cu_seq_lens_q).int()
+    longest = max_length_q or query.shape[2]
+    window = (-1 if sliding_window is None else sliding_window - 1, 0)
+    return _load_varlen()(q, k, v, bounds, bounds, longest, longest, scale=scaling, window_size=window)[None], None
+
+
+@cache
+def _load_varlen() -> Callable[..., Tensor]:
+    """torch's variable-length attention, for key-value heads that query heads share. Raises ImportError before torch
+    2.11, where it has no window or does not exist."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    known = signature(varlen_attn).parameters
+    if "window_size" not in known:
+        raise ImportError("needs torch 2.11 or newer")
+    share: dict[str, Any] = {"enable_gqa": True} if "enable_gqa" in known else {}
+
+    def attend(query: Tensor, key: Tensor, value: Tensor, *rest: Any, **given: Any) -> Tensor:
+        groups = query.shape[1] // key.shape[1]
+        if groups > 1 and not share:  # torch 2.11 expects as many key-value heads as query heads
+            key, value = (states.repeat_interleave(groups, dim=1) for states in (key, value))
+        out = varlen_attn(query, key, value, *rest, **given, **share)
+        assert isinstance(out, Tensor)
+        return out
+
+    return attend
+
+
+def attend_by_example(
+    _module: torch.nn.Module | None,
     query: Tensor,
     key: Tensor,
     value: Tensor,
     _mask: Tensor | None,
     *,
     cu_seq_lens_q: Tensor | None = None,
-    max_length_q: int | None = None,
     scaling: float | None = None,
     dropout: float = 0.0,
     sliding_window: int | None = None,
@@ -179,41 +334,24 @@ def attend_padding_free(
     query: (1, heads, T, head_dim). key, value: (1, kv_heads, T, head_dim). Returns (1, T, heads, head_dim).
     cu_seq_lens_q: (examples + 1,), the start of each example, and T; None: the row is one example.
     """
-    if torch.is_autocast_enabled(query.device.type):  # autocast knows sdpa, but not the variable-length kernel
-        dtype = torch.get_autocast_dtype(query.device.type)
-        query, key, value = (states.to(dtype) for states in (query, key, value))
-    bounds = torch.tensor([0, query.shape[2]], device=query.device) if cu_seq_lens_q is None else cu_seq_lens_q
-    if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16) and dropout == 0.0:
-        longest = max_length_q or query.shape[2]
-        return _attend_varlen(
-            query, key, value, bounds=bounds.int(), longest=longest, scale=scaling, window=sliding_window
-        ), None
-    lengths = bounds.diff().tolist()
+    query, key, value = _cast(query, key, value)
+    lengths = _locate_examples(query, cu_seq_lens_q).diff().tolist()
     examples = zip(*(torch.split(states, lengths, dim=2) for states in (query, key, value)), strict=True)
     out = [_attend_example(*states, scale=scaling, dropout=dropout, window=sliding_window) for states in examples]
     return torch.cat(out, dim=2).transpose(1, 2).contiguous(), None
 
 
-def _attend_varlen(
-    query: Tensor, key: Tensor, value: Tensor, *, bounds: Tensor, longest: int, scale: float | None, window: int | None
-) -> Tensor:
-    from torch.nn.attention.varlen import varlen_attn
+def _cast(*states: Tensor) -> tuple[Tensor, ...]:
+    """The states in the type of autocast, which knows sdpa, but not the variable-length kernel."""
+    device_type = states[0].device.type
+    if not torch.is_autocast_enabled(device_type):
+        return states
+    return tuple(part.to(torch.get_autocast_dtype(device_type)) for part in states)
 
-    q, k, v = (states[0].transpose(0, 1) for states in (query, key, value))
-    out = varlen_attn(
-        q,
-        k,
-        v,
-        bounds,
-        bounds,
-        longest,
-        longest,
-        scale=scale,
-        window_size=(-1 if window is None else window - 1, 0),
-        enable_gqa=query.shape[1] != key.shape[1],
-    )
-    assert isinstance(out, Tensor)
-    return out[None]
+
+def _locate_examples(query: Tensor, bounds: Tensor | None) -> Tensor:
+    """`bounds`, or those of a row that is one example."""
+    return torch.tensor([0, query.shape[2]], device=query.device) if bounds is None else bounds
 
 
 def _attend_example(

@@ -10,7 +10,6 @@ the student's own end-of-sequence token. Prompt and response are tokenized separ
 no token spans the border. Examples are never truncated: those over `train.cutoff_tokens` are left out and counted.
 """
 
-import hashlib
 import heapq
 from collections import Counter
 from collections.abc import Iterable
@@ -26,6 +25,7 @@ from drp.records import Failure, Record
 from drp.runs.jsonl import Appender, write_atomically
 from drp.runs.manifest import Counts
 from drp.student.response import Tokenizer, prompt_ids, response_text
+from drp.training.draw import draw_key
 
 IGNORED = -100
 """The label of a token without loss; torch's cross entropy ignores it by default."""
@@ -125,7 +125,7 @@ def select_examples(
         elif isinstance(outcome, str):
             selection.filtered[outcome] += 1
         else:
-            heapq.heappush(drawn, (-_hash_id(seed, outcome.id), outcome.id, outcome))
+            heapq.heappush(drawn, (-draw_key(seed, outcome.id), outcome.id, outcome))
             if settings.max_samples is not None and len(drawn) > settings.max_samples:
                 heapq.heappop(drawn)
                 selection.filtered["not drawn"] += 1
@@ -176,18 +176,13 @@ def encode_example(tokenizer: Tokenizer, id: str, question: str, response: str) 
     )
 
 
-def _hash_id(seed: int, id: str) -> int:
-    """A pseudorandom number that depends on `seed` and `id` only, on every machine."""
-    return int.from_bytes(hashlib.sha256(f"{seed}:{id}".encode()).digest()[:8])
-
-
 def _choose_validation_problems(examples: list[Example], share: float, seed: int) -> set[str]:
     """Ids of the problems to hold out, with about `share` of the examples. Whole problems, so that no question is in
     both parts; at least one problem stays for training."""
     wanted = min(max(1, round(share * len(examples))), len(examples) - 1) if share > 0 else 0
     held_out: set[str] = set()
     count = Counter(example.problem_id for example in examples)
-    for problem in sorted(count, key=lambda name: _hash_id(seed, name)):
+    for problem in sorted(count, key=lambda name: draw_key(seed, name)):
         if sum(count[name] for name in held_out) >= wanted or len(held_out) + 1 >= len(count):
             break
         held_out.add(problem)

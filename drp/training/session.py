@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
 from drp.config.sections import Config
@@ -29,7 +30,7 @@ from drp.training.export import (
     save_merged,
 )
 from drp.training.launch import broadcast, connect_processes, count_processes, is_main_process
-from drp.training.student import add_adapter, choose_precision, load_base
+from drp.training.student import add_adapter, choose_precision, load_base, skip_input_casts
 from drp.training.summary import TrainDir, TrainResult, TrainSetup, rewind_log
 from drp.training.trainer import CheckpointBest, GracefulStop, ResponseTrainer, StepBar, build_arguments
 
@@ -54,12 +55,12 @@ def train_student(config: Config, selection: ExampleSelection, tokenizer: Tokeni
 def _prepare_model(config: Config, device: torch.device) -> tuple[Any, TrainSetup]:
     settings = config.train
     precision = choose_precision(settings.precision)
-    # The attention is tried on the device where it will run; a model to be sharded may be too large for one device.
+    # A model to be sharded may be too large for one device.
     base = load_base(config, precision, torch.device("cpu") if settings.strategy == "fsdp" else device)
-    padding_free = settings.padding_free and install_padding_free_attention(base)
-    if settings.padding_free and not padding_free and is_main_process():
-        say("train: this model's attention does not support padding-free batches; padding batches of similar lengths")
+    padding_free = settings.padding_free and _install_attention(base, precision, device)
     model: Any = base if settings.method == "full" else add_adapter(base, settings.lora, config.seed)
+    if precision != "fp32":
+        skip_input_casts(model)
     if settings.method == "full":
         trained, total = model.num_parameters(only_trainable=True), model.num_parameters()
     else:
@@ -73,6 +74,16 @@ def _prepare_model(config: Config, device: torch.device) -> tuple[Any, TrainSetu
         total_weights=total,
     )
     return model, setup
+
+
+def _install_attention(base: PreTrainedModel, precision: str, device: torch.device) -> bool:
+    """Whether the model can be trained on padding-free batches; if not, or only slowly, says why."""
+    choice = install_padding_free_attention(base, precision, device)
+    if is_main_process() and choice.name is None:
+        say(f"train: padding batches of similar lengths, because {choice.reason}")
+    elif is_main_process() and choice.reason:
+        say(f"train: attention is computed example by example, because {choice.reason}")
+    return choice.name is not None
 
 
 def _check_vocabulary(selection: ExampleSelection, model: Any) -> None:

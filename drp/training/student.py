@@ -115,3 +115,13 @@ def add_adapter(model: PreTrainedModel, lora: LoraSettings, seed: int) -> Any:
         return get_peft_model(model, settings)
     except ValueError as error:
         raise ConfigError(f"train.lora.targets: {str(error).splitlines()[0]}") from None
+
+
+def skip_input_casts(model: Any) -> None:
+    """Keep PEFT from copying each adapted layer's input to float32, the type of the adapter's weights: under autocast
+    the copy is rounded back at once, to the same values."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for layer in model.modules():
+        if isinstance(layer, BaseTunerLayer):
+            layer.cast_input_dtype_enabled = False

@@ -45,13 +45,22 @@ SAME_SIGNAL_S = 2.0
 sent it already."""
 
 
+class OneDeviceArguments(TrainingArguments):
+    """Arguments of a process that trains on one device. With several GPUs visible and no launcher, the Trainer would
+    copy the model to all of them (nn.DataParallel) and multiply the batch."""
+
+    @property
+    def n_gpu(self) -> int:
+        return min(1, super().n_gpu)
+
+
 def build_arguments(
     settings: TrainSettings, folder: Path, seed: int, *, precision: str, validate: bool, resumed: bool
 ) -> TrainingArguments:
     """The Trainer's arguments. Checkpoints are written to `folder`."""
     n = count_processes(settings)
     sharded = settings.strategy == "fsdp"
-    return TrainingArguments(
+    return OneDeviceArguments(
         output_dir=str(folder),
         num_train_epochs=settings.epochs,
         per_device_train_batch_size=settings.batch_size,

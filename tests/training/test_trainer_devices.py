@@ -1,0 +1,30 @@
+"""A training without a launcher uses one device, however many there are."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import TrainingArguments
+from transformers.training_args import ParallelMode
+
+from drp.config.sections import TrainSettings
+from drp.training.trainer import build_arguments
+
+
+@pytest.fixture
+def _four_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
+    monkeypatch.setattr("torch.cuda.set_device", lambda _: None)
+
+
+@pytest.mark.usefixtures("_four_gpus")
+def test_the_batch_is_not_multiplied_by_the_number_of_gpus(tmp_path: Path) -> None:
+    settings = TrainSettings(batch_size=3)
+    plain = TrainingArguments(str(tmp_path), per_device_train_batch_size=3)
+    assert (plain.n_gpu, plain.train_batch_size, plain.parallel_mode) == (4, 12, ParallelMode.NOT_DISTRIBUTED)
+    ours = build_arguments(settings, tmp_path, 0, precision="fp32", validate=True, resumed=False)
+    assert ours.device == torch.device("cuda:0")
+    assert (ours.n_gpu, ours.train_batch_size, ours.eval_batch_size) == (1, 3, 3)
+    assert ours.parallel_mode == ParallelMode.NOT_PARALLEL

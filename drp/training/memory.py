@@ -27,11 +27,13 @@ from drp.training.student import add_adapter, build_meta_model, choose_precision
 # training method and bytes per element. In float32:
 #   both norms' inputs and outputs (4h), query, attention and the input of the output projection (3q), key and value
 #   (2kv), gate, its SiLU, up and their product (4i); norms that are trained also keep what they normalized (2h).
-# In half precision the norms still compute in float32, and each of the five projections that read a norm's output keeps
-# a copy of its own.
+# In half precision the norms still compute in float32. Where their outputs are in float32 too, because the weights are
+# (qlora, full), each of the five projections that read one keeps a rounded copy of its own.
 ACTIVATION_BYTES = {
-    ("adapter", 4): (16, 12, 8, 16),
-    ("adapter", 2): (18, 6, 4, 8),
+    ("lora", 4): (16, 12, 8, 16),
+    ("lora", 2): (12, 6, 4, 8),
+    ("qlora", 4): (16, 12, 8, 16),
+    ("qlora", 2): (18, 6, 4, 8),
     ("full", 4): (24, 12, 8, 16),
     ("full", 2): (26, 6, 4, 8),
 }
@@ -185,7 +187,7 @@ def _measure_largest_batch(settings: TrainSettings, selection: ExampleSelection)
 
 def _count_token_bytes(shape: ModelShape, settings: TrainSettings, size: int) -> int:
     """Bytes that all layers together keep of one token."""
-    costs = ACTIVATION_BYTES["full" if settings.method == "full" else "adapter", size]
+    costs = ACTIVATION_BYTES[settings.method, size]
     units = (shape.hidden, shape.query, shape.key_value, shape.intermediate)
     layer = sum(cost * unit for cost, unit in zip(costs, units, strict=True))
     if not settings.gradient_checkpointing:

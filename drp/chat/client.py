@@ -5,7 +5,8 @@ A request through DirectClient.complete:
     the run directory has a reply (store)        return it
     the same request is in flight                wait for that call
     else: wait for a place (limits.Limits), reserve its worst cost (limits.CostCap), send it (wire), store the reply;
-    after a TransientError again, up to `teacher.max_retries` times
+    after a TransientError again, up to `teacher.max_retries` times;
+    after a reply that did not fit the expected length, once more with the maximum (limits.ReplyLimits)
 
 The client of `teacher.mode: batch` is `drp.chat.batch.client`.
 """
@@ -14,7 +15,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-from drp.chat.limits import CostCap, Limits, RetryPolicy
+from drp.chat.limits import CostCap, Limits, ReplyLimits, RetryPolicy
 from drp.chat.prices import Price
 from drp.chat.store import ReplyStore, StoredReply, hash_request
 from drp.chat.wire import Message, Reply, TransientError, Wire, WireReply, estimate_tokens
@@ -43,22 +44,21 @@ class DirectClient:
         self.model = settings.model or ""
         self._settings, self._wire, self._store, self._price = settings, wire, store, price
         self._limits = Limits(settings.concurrency, settings.requests_per_minute, settings.tokens_per_minute)
-        self._cap = CostCap(settings, store, price)
+        self._cap, self._reply_limits = CostCap(settings, store, price), ReplyLimits(settings, store)
         self._retry, self._grace_s = retry, grace_s
         self._calls: dict[str, asyncio.Task[StoredReply]] = {}
         self._in_flight: set[asyncio.Task[StoredReply]] = set()
         self._fatal: UserError | None = None
         self._is_closing = self._was_reached = False
-        self._mean_output = settings.max_output_tokens / 4  # tokens of a reply: a guess, then a running mean
 
-    async def complete(self, messages: Sequence[Message]) -> Reply:
+    async def complete(self, messages: Sequence[Message], *, expected_tokens: int | None = None) -> Reply:
         """Send a request, or return the stored reply. See ChatClient.complete."""
         key = hash_request(self._settings, self._wire.address, messages)
         if stored := self._store.find(key):
             return stored.as_reply()
         # Each call is a task of its own: identical requests share it, and a caller that is cancelled does not cancel a
         # call that is already paid for.
-        call = self._calls.get(key) or self._start(key, messages)
+        call = self._calls.get(key) or self._start(key, messages, expected_tokens)
         return (await asyncio.shield(call)).as_reply()
 
     async def close(self) -> None:
@@ -76,8 +76,8 @@ class DirectClient:
             await self._wire.close()
             self._store.close()
 
-    def _start(self, key: str, messages: Sequence[Message]) -> asyncio.Task[StoredReply]:
-        call = asyncio.create_task(self._ask(key, messages))
+    def _start(self, key: str, messages: Sequence[Message], expected_tokens: int | None) -> asyncio.Task[StoredReply]:
+        call = asyncio.create_task(self._ask(key, messages, expected_tokens))
         self._calls[key] = call
 
         def forget(done: asyncio.Task[StoredReply]) -> None:
@@ -88,9 +88,9 @@ class DirectClient:
         call.add_done_callback(forget)
         return call
 
-    async def _ask(self, key: str, messages: Sequence[Message]) -> StoredReply:
+    async def _ask(self, key: str, messages: Sequence[Message], expected_tokens: int | None) -> StoredReply:
         try:
-            return await self._ask_with_retries(key, messages)
+            return await self._ask_with_retries(key, messages, expected_tokens)
         except UserError as error:
             self._fatal = error
             raise
@@ -100,42 +100,46 @@ class DirectClient:
             message = self._wire.scrub(f"{type(error).__name__}: {error}")
             raise RecordError(message, reason=type(error).__name__) from None
 
-    async def _ask_with_retries(self, key: str, messages: Sequence[Message]) -> StoredReply:
+    async def _ask_with_retries(
+        self, key: str, messages: Sequence[Message], expected_tokens: int | None
+    ) -> StoredReply:
         # Without tenacity, which would double this client's own CPU time for a call.
         n_attempts = 0
         while True:
             try:
-                return await self._attempt(key, messages)
+                reply = await self._attempt(key, messages, self._reply_limits.find(key, expected_tokens))
+                if not reply.is_cut_short:
+                    return reply
             except TransientError as error:
                 n_attempts += 1
                 if n_attempts > self._settings.max_retries:
                     raise self._give_up(error) from None
                 await self._pause(error, n_attempts)
 
-    async def _attempt(self, key: str, messages: Sequence[Message]) -> StoredReply:
+    async def _attempt(self, key: str, messages: Sequence[Message], max_tokens: int | None) -> StoredReply:
         """Send a request once, within limits and cost cap, and store its reply."""
-        expected = estimate_tokens(messages, 4) + int(self._mean_output)
+        reserved = estimate_tokens(messages, 4) + (max_tokens or self._settings.max_output_tokens)
         self._check_open()
-        async with self._limits.hold(expected), self._cap.reserve(self._cap.find_worst_usd(messages)):
+        async with self._limits.hold(reserved), self._cap.reserve(self._cap.find_worst_usd(messages, max_tokens)):
             self._check_open()  # that may have changed while this call waited
             task = asyncio.current_task()
             assert task
             self._in_flight.add(task)
             try:
-                reply = await self._send(messages)
-                stored = self._store.append(StoredReply.of(key, reply, self._settings, self._price))
+                reply = await self._send(messages, max_tokens)
+                stored = StoredReply.of(key, reply, self._settings, self._price, max_tokens=max_tokens)
+                stored = self._store.append(stored)
             finally:
                 self._in_flight.discard(task)
-        self._limits.settle(expected, reply.input_tokens + reply.output_tokens)
-        self._mean_output += (reply.output_tokens - self._mean_output) / 20
+        self._limits.settle(reserved, reply.input_tokens + reply.output_tokens)
         if reply.finish == "empty":
             raise TransientError("empty reply", f"{self._wire.address} sent no text")
         return stored
 
-    async def _send(self, messages: Sequence[Message]) -> WireReply:
+    async def _send(self, messages: Sequence[Message], max_tokens: int | None) -> WireReply:
         started = time.monotonic()
         try:
-            reply = await self._wire.send(messages)
+            reply = await self._wire.send(messages, max_tokens)
         except TransientError as error:
             self._was_reached |= error.cause not in ("connection", "timeout")
             self._limits.learn(error.headers, time.monotonic() - started)
@@ -179,7 +183,7 @@ class StoredClient:
         self.model = settings.model or ""
         self._settings, self._store, self._address = settings, store, address
 
-    async def complete(self, messages: Sequence[Message]) -> Reply:
+    async def complete(self, messages: Sequence[Message], *, expected_tokens: int | None = None) -> Reply:  # noqa: ARG002
         """The stored reply. Raises RecordError if there is none."""
         stored = self._store.find(hash_request(self._settings, self._address, messages))
         if stored is None:

@@ -36,12 +36,12 @@ class GeminiWire:
         self._threads = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="gemini")
         self._service = _open_service(self.address, key, settings.concurrency)
 
-    async def send(self, messages: Sequence[Message]) -> WireReply:
+    async def send(self, messages: Sequence[Message], max_tokens: int | None = None) -> WireReply:
         timeout_s = self._settings.timeout_s
         try:
             # The socket's timeout restarts with every byte; this one also ends a reply that arrives too slowly.
             async with asyncio.timeout(timeout_s + 1):
-                return await asyncio.get_running_loop().run_in_executor(self._threads, self._send, messages)
+                return await asyncio.get_running_loop().run_in_executor(self._threads, self._send, messages, max_tokens)
         except TimeoutError:
             raise TransientError("timeout", f"{self.address} did not answer within {timeout_s:g} s") from None
 
@@ -52,13 +52,13 @@ class GeminiWire:
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._service.transport.close()
 
-    def _send(self, messages: Sequence[Message]) -> WireReply:
+    def _send(self, messages: Sequence[Message], max_tokens: int | None) -> WireReply:
         import requests.exceptions
         from google.api_core.exceptions import GoogleAPICallError
         from google.auth.exceptions import TransportError
         from google.protobuf.json_format import ParseError
 
-        request = self._write(messages)
+        request = self._write(messages, max_tokens)
         try:
             reply = self._service.generate_content(request, timeout=self._settings.timeout_s, retry=None)
         except requests.exceptions.Timeout:
@@ -71,7 +71,7 @@ class GeminiWire:
             raise self._explain(error) from None  # the SDK's own message may contain the key
         return read_reply(reply, messages)
 
-    def _write(self, messages: Sequence[Message]) -> Any:
+    def _write(self, messages: Sequence[Message], max_tokens: int | None) -> Any:
         from google.generativeai import protos
 
         system = [protos.Part(text=clean_text(message.content)) for message in messages if message.role == "system"]
@@ -85,7 +85,8 @@ class GeminiWire:
             contents=turns,
             system_instruction=protos.Content(parts=system) if system else None,
             generation_config=protos.GenerationConfig(
-                temperature=self._settings.temperature, max_output_tokens=self._settings.max_output_tokens
+                temperature=self._settings.temperature,
+                max_output_tokens=max_tokens or self._settings.max_output_tokens,
             ),
         )
 

@@ -4,12 +4,16 @@ Rate limits (`Limits`) are three: a window (calls in flight), token buckets (req
 settings and from the provider's `x-ratelimit-*` headers), and one cool-down after a 429 that all calls share. A waiting
 call sleeps until its turn, without polling.
 
+A request allows its reply (`ReplyLimits`) half as much again as is expected, as providers count what a request allows
+against the tokens a minute, not what is generated.
+
 The cost cap (`CostCap`, `teacher.max_cost_usd`) reserves the worst cost of each call before it is sent. A call that
 does not fit waits for those in flight, which usually cost less than was reserved. So near the cap there are fewer and
 fewer calls in flight, and the run ends when the next call alone might exceed it.
 """
 
 import asyncio
+import math
 import random
 import time
 from collections import deque
@@ -26,6 +30,9 @@ from drp.runs.progress import say
 
 _LONG_WAIT_S = 60.0
 """A longer wait is reported, so that it is not taken for a hang."""
+_MIN_REPLY_TOKENS = 512
+"""The smallest output limit of a request: chat models add introductions and remarks."""
+_MIN_CUT_SHORT = 8
 
 Clock = Callable[[], float]
 Sleep = Callable[[float], Awaitable[None]]
@@ -192,6 +199,39 @@ def _smooth_bucket(per_minute: int, clock: Clock) -> Bucket:
     return Bucket(max(1.0, rate / 4), rate, 1.0, clock)
 
 
+class ReplyLimits:
+    """The output limit of each request, below `teacher.max_output_tokens` if the length of the reply is expected.
+
+    A teacher that thinks before it replies writes more than is expected. If more than a quarter of the replies in
+    `store`, and at least `_MIN_CUT_SHORT`, did not fit, all requests allow the maximum.
+    """
+
+    def __init__(self, settings: TeacherSettings, store: ReplyStore) -> None:
+        self._settings, self._store = settings, store
+        self._has_reported = False
+
+    def find(self, key: str, expected_tokens: int | None) -> int | None:
+        """The limit of the request with the hash `key`, in tokens; None for `teacher.max_output_tokens`."""
+        headroom = self._settings.reply_headroom
+        if expected_tokens is None or headroom is None or self._store.was_cut_short(key) or self._expects_too_little:
+            return None
+        limit = max(_MIN_REPLY_TOKENS, math.ceil(headroom * expected_tokens))
+        return limit if limit < self._settings.max_output_tokens else None
+
+    @property
+    def _expects_too_little(self) -> bool:
+        n_cut_short, place = self._store.n_cut_short, self._settings.place
+        too_little = n_cut_short >= max(_MIN_CUT_SHORT, self._store.n_limited / 4)
+        if too_little and not self._has_reported:
+            self._has_reported = True
+            say(
+                f"{n_cut_short} of {self._store.n_limited} replies were longer than expected and were asked for again, "
+                f"so all requests now allow {place}.max_output_tokens. For a teacher that thinks before it replies, "
+                f"set {place}.reply_headroom to null"
+            )
+        return too_little
+
+
 class CostCapReached(UserError):
     """The next call might cost more than `teacher.max_cost_usd` leaves. All replies are kept."""
 
@@ -211,11 +251,14 @@ class CostCap:
         self._reserved: list[float] = []
         self._released = asyncio.Event()
 
-    def find_worst_usd(self, messages: Sequence[Message]) -> float:
-        """The most that a call may cost: an upper bound of its input tokens, and output up to the limit. 0: no cap."""
+    def find_worst_usd(self, messages: Sequence[Message], max_tokens: int | None = None) -> float:
+        """The most that a call may cost: an upper bound of its input tokens, and output up to its limit. 0: no cap.
+
+        max_tokens: the limit; None for `teacher.max_output_tokens`.
+        """
         if self._cap_usd is None or not self._price:
             return 0.0
-        return self._price(estimate_tokens(messages, 3), self._settings.max_output_tokens)
+        return self._price(estimate_tokens(messages, 3), max_tokens or self._settings.max_output_tokens)
 
     @asynccontextmanager
     async def reserve(self, worst_usd: float) -> AsyncIterator[None]:

@@ -58,13 +58,13 @@ class OpenAIWire:
         is_openai = (urlsplit(self.address).hostname or "").endswith("api.openai.com")
         self._limit_name = "max_completion_tokens" if is_openai else "max_tokens"
 
-    async def send(self, messages: Sequence[Message]) -> WireReply:
+    async def send(self, messages: Sequence[Message], max_tokens: int | None = None) -> WireReply:
         import aiohttp
 
         self._session = self._session or self._connect()
         timeout_s = self._settings.timeout_s
         try:
-            async with self._session.post(self._url, data=self.write(messages)) as response:
+            async with self._session.post(self._url, data=self.write(messages, max_tokens)) as response:
                 body = await response.read()
         except TimeoutError:
             raise TransientError("timeout", f"{self.address} did not answer within {timeout_s:g} s") from None
@@ -72,13 +72,13 @@ class OpenAIWire:
             raise TransientError("connection", self.scrub(f"{self.address}: {error or type(error).__name__}")) from None
         return self.read(response.status, body, response.headers, messages)
 
-    def write(self, messages: Sequence[Message]) -> bytes:
-        """A request's body."""
+    def write(self, messages: Sequence[Message], max_tokens: int | None = None) -> bytes:
+        """A request's body. max_tokens: as in `send`."""
         body = {
             "model": self._settings.model,
             "messages": [{"role": message.role, "content": clean_text(message.content)} for message in messages],
             "temperature": self._settings.temperature,
-            self._limit_name: self._settings.max_output_tokens,
+            self._limit_name: max_tokens or self._settings.max_output_tokens,
         }
         return to_json(body)
 

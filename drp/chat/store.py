@@ -48,10 +48,24 @@ class StoredReply(Record):
     """The whole body, if no text was found in it."""
     stage: str | None = None
     """The stage that paid for it."""
+    max_tokens: int | None = None
+    """The request's output limit; None: `teacher.max_output_tokens`."""
+
+    @property
+    def is_cut_short(self) -> bool:
+        """Whether it reached a limit below the maximum. It is counted as paid, and the request is sent again."""
+        return self.finish_reason == "length" and self.max_tokens is not None
 
     @classmethod
     def of(
-        cls, key: str, reply: WireReply, settings: TeacherSettings, price: Price | None, *, stage: str | None = None
+        cls,
+        key: str,
+        reply: WireReply,
+        settings: TeacherSettings,
+        price: Price | None,
+        *,
+        stage: str | None = None,
+        max_tokens: int | None = None,
     ) -> "StoredReply":
         """The record of a reply to the request with the hash `key`. price: None if it is unknown."""
         cost_usd = price(reply.input_tokens, reply.output_tokens) if price else None
@@ -65,6 +79,7 @@ class StoredReply(Record):
             time=datetime.now(UTC).isoformat(timespec="milliseconds"),
             raw=reply.raw,
             stage=stage,
+            max_tokens=max_tokens,
         )
 
     def as_reply(self) -> Reply:
@@ -76,7 +91,8 @@ class StoredReply(Record):
 def hash_request(settings: TeacherSettings, address: str, messages: Sequence[Message]) -> str:
     """The SHA-256 of all that makes two requests the same: where they go, and everything that the model is sent.
 
-    The mode is not part of it, so a direct call finds the reply that came in a batch, and the reverse.
+    The mode is not part of it, so a direct call finds the reply that came in a batch, and the reverse. Neither is a
+    request's own output limit, which does not change a reply that fits.
     """
     parts = [address, settings.model or "", str(float(settings.temperature)), str(settings.max_output_tokens)]
     for message in messages:
@@ -95,6 +111,7 @@ class ReplyStore:
     stage: who sends requests now; written into each reply.
     paid: what this stage has paid for, over all its runs; None until `open`.
     spent_usd: dollars that all stages spent, for replies whose price was known. unpriced: usage of the other replies.
+    n_limited: replies to requests with an output limit below the maximum. n_cut_short: those of them that reached it.
     """
 
     def __init__(self, path: Path, stage: str | None = None) -> None:
@@ -102,6 +119,8 @@ class ReplyStore:
         self.paid: Usage | None = None
         self.spent_usd = 0.0
         self.unpriced = Usage()
+        self.n_limited = self.n_cut_short = 0
+        self._cut_short: set[str] = set()
         self._end = 0
         self._write_error: InputError | None = None
         self._resources = ExitStack()
@@ -114,6 +133,7 @@ class ReplyStore:
         if self.paid is not None:
             return self
         self.paid, self.spent_usd, self.unpriced = Usage(cost_usd=0.0), 0.0, Usage()
+        self.n_limited = self.n_cut_short = 0
         try:
             self._resources.enter_context(lock(self.path))
             self._appender = self._resources.enter_context(Appender(self.path))
@@ -140,6 +160,10 @@ class ReplyStore:
         with explain_os_errors(self.path):
             self._file.seek(row[0])
             return StoredReply.model_validate_json(self._file.readline())
+
+    def was_cut_short(self, key: str) -> bool:
+        """Whether a reply to the request with this hash reached a limit below the maximum."""
+        return key in self._cut_short
 
     def append(self, reply: StoredReply) -> StoredReply:
         """Write a reply and return it. It belongs to this store's stage if it names none.
@@ -178,5 +202,9 @@ class ReplyStore:
             self.unpriced += reply.usage
         else:
             self.spent_usd += reply.usage.cost_usd
-        if reply.finish_reason != "empty":
+        self.n_limited += reply.max_tokens is not None
+        if reply.is_cut_short:
+            self.n_cut_short += 1
+            self._cut_short.add(reply.id)
+        elif reply.finish_reason != "empty":
             self._index.execute("INSERT OR REPLACE INTO replies VALUES (?, ?)", (bytes.fromhex(reply.id), start))

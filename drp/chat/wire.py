@@ -56,9 +56,12 @@ class ChatClient(Protocol):
 
     model: str
 
-    async def complete(self, messages: Sequence[Message]) -> Reply:
+    async def complete(self, messages: Sequence[Message], *, expected_tokens: int | None = None) -> Reply:
         """Return the reply to one request.
 
+        expected_tokens: about how long the reply will be; None if that is unknown. The request allows some more than
+        that, and at most `teacher.max_output_tokens`. A reply that does not fit is asked for again with the maximum, so
+        `finish_reason` is `length` only for a reply that reached the maximum.
         Raises RecordError if the provider gave no usable reply within the allowed retries, and UserError if no request
         can succeed (invalid key, unknown model, cost cap reached).
         """
@@ -102,8 +105,10 @@ class Wire(Protocol):
     address: str
     """Where requests go."""
 
-    async def send(self, messages: Sequence[Message]) -> WireReply:
-        """Send a request once. Raises TransientError, RecordError or UserError as the module's docstring says."""
+    async def send(self, messages: Sequence[Message], max_tokens: int | None = None) -> WireReply:
+        """Send a request once. max_tokens: limit of the reply; None for `teacher.max_output_tokens`.
+
+        Raises TransientError, RecordError or UserError as the module's docstring says."""
         ...
 
     def scrub(self, text: str) -> str:

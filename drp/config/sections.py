@@ -195,6 +195,10 @@ class TeacherSettings(Section):
     """Sampling temperature of the teacher; 0 is greedy."""
     max_output_tokens: PositiveInt = 4096
     """Limit of one reply, in tokens. A trace whose reply would be longer is split."""
+    reply_headroom: Annotated[float | None, Field(ge=1), OPERATIONAL] = 1.5
+    """A request allows so many times the expected length of its reply, which providers count against the tokens per
+    minute; at most `max_output_tokens`, with which a reply that does not fit is asked for again. None: every request
+    allows `max_output_tokens`, as a teacher needs that thinks before it replies."""
     max_reasks: Annotated[int, Field(ge=0), OPERATIONAL] = 2
     """How often a reply that fails a check is sent back with what was wrong. With a larger value, the next run retries
     the records that failed."""

@@ -39,6 +39,8 @@ _PROMPTS = ("judge", "reask")
 _POSITIONS: dict[str, Position] = {"a": "first", "b": "second", "same": "same", "tie": "same"}
 _WORD = re.compile(r"[^\W_]+")
 _REASON = re.compile(r"^[\W_]*reason[\s*_`]*[:=](.*)$", re.IGNORECASE)
+_EXPECTED_TOKENS = 100
+"""A reason of a few sentences, and the verdict."""
 _MAX_REASON = 500
 """Characters of a reason that are kept."""
 
@@ -105,7 +107,7 @@ class Judge:
             return read_reply(reply)
 
         try:
-            position, reason = await dialogue.ask(prompt, read)
+            position, reason = await dialogue.ask(prompt, read, expected_tokens=_EXPECTED_TOKENS)
         except CutOffReply as cut_off:
             raise cut_off.give_up() from None
         return Verdict(first=first, winner=find_winner(first, position), reason=reason)

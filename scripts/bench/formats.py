@@ -67,7 +67,7 @@ class Client:
         self.model, self.used = settings.model or "", FREE
         self._limit, self._price, self._count = settings.max_output_tokens, find_price(settings), count
 
-    async def complete(self, messages: Sequence[Message]) -> Reply:
+    async def complete(self, messages: Sequence[Message], *, expected_tokens: int | None = None) -> Reply:
         assert self._price
         text = competent.answer([(message.role, message.content) for message in messages])
         read, wrote = sum(self._count(message.content) for message in messages), self._count(text)

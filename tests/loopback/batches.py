@@ -216,7 +216,7 @@ class Batches:
             return {"id": "r", "custom_id": row["custom_id"], "response": None, "error": error}
         if fault and fault.kind == "status":
             return _refuse(row["custom_id"], fault.status, shape.error(fault, f"loopback says {fault.code}"))
-        text = "" if fault and fault.kind == "empty" else self.server.answer(question.messages)
+        text, fault = self.server.write(question, fault)
         self.server.n_completed += 1
         response = {"status_code": 200, "request_id": "r", "body": shape.answer(question, text, fault)}
         return {"id": "r", "custom_id": row["custom_id"], "response": response, "error": None}

@@ -136,15 +136,20 @@ class LoopbackServer:
         self._seen[content] += 1
         return self.pick(content, self._seen[content] - 1)
 
+    def write(self, question: Question, fault: Fault | None) -> tuple[str, Fault | None]:
+        """The teacher's text, cut at the request's output limit, which is the fault LENGTH."""
+        text = "" if fault and fault.kind == "empty" else self.answer(question.messages)
+        n_tokens, limit = self._count(text), question.max_tokens
+        if limit and n_tokens > limit:
+            return text[: len(text) * limit // n_tokens], fault or LENGTH
+        return text, fault
+
     async def _finish(self, http: web.Request, shape: Shape, request: Request) -> web.StreamResponse:
         fault = request.fault
         if fault and fault.kind in ("status", "hang", "reset"):
             return await self.fail(http, fault, shape)
-        text = "" if fault and fault.kind == "empty" else self.answer(request.question.messages)
-        n_tokens, limit = self._count(text), request.question.max_tokens
-        if limit and n_tokens > limit:
-            text, request.fault = text[: len(text) * limit // n_tokens], fault or LENGTH
-            fault = request.fault
+        text, fault = self.write(request.question, fault)
+        request.fault = fault
         data = json.dumps(shape.answer(request.question, text, fault)).encode()
         if fault and fault.kind == "cut":
             data = data[: len(data) // 2]

@@ -158,7 +158,7 @@ class CompetentClient:
     def __post_init__(self) -> None:
         self._turns = iter(self.script)
 
-    async def complete(self, messages: Sequence[Message]) -> Reply:
+    async def complete(self, messages: Sequence[Message], *, expected_tokens: int | None = None) -> Reply:
         self.requests.append(list(messages))
         text = answer([(message.role, message.content) for message in messages])
         turn, finish = next(self._turns, None), "stop"

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from drp.chat.batch.journal import Batch
 from drp.chat.batch.provider import BatchFile
 from drp.chat.batch.uploader import BatchUploader, Outcome
-from drp.chat.limits import CostCap
+from drp.chat.limits import CostCap, ReplyLimits
 from drp.chat.store import StoredReply, hash_request
 from drp.chat.wire import Message, Reply, TransientError
 from drp.config.sections import BatchSettings, TeacherSettings
@@ -38,6 +38,7 @@ class BatchClient:
         self.model = settings.model or ""
         self._settings, self._uploader, self._wire, self._grace_s = settings, uploader, uploader.wire, grace_s
         self._cap = CostCap(settings, uploader.store, uploader.price)
+        self._reply_limits = ReplyLimits(settings, uploader.store)
         self._queue = BatchQueue(settings.batch)
         self._requests: dict[str, BatchRequest] = {}
         self._sent_keys = {key for batch in uploader.list_open() for key in batch.keys}
@@ -47,13 +48,13 @@ class BatchClient:
         self._fatal: DrpError | None = None
         self._is_closing = self._is_transferring = self._has_reported_cap = False
 
-    async def complete(self, messages: Sequence[Message]) -> Reply:
+    async def complete(self, messages: Sequence[Message], *, expected_tokens: int | None = None) -> Reply:
         """Queue a request and wait for its reply, or return the stored reply. See ChatClient.complete."""
         key = hash_request(self._settings, self._wire.address, messages)
         self._worker = self._worker or asyncio.create_task(self._run())
         if stored := self._uploader.store.find(key):
             return stored.as_reply()
-        request = self._requests.get(key) or self._add(key, list(messages))
+        request = self._requests.get(key) or self._add(key, list(messages), expected_tokens)
         # Identical requests share a reply; it is waited for even if a caller is cancelled.
         return (await asyncio.shield(request.reply)).as_reply()
 
@@ -72,10 +73,10 @@ class BatchClient:
             if left := self._uploader.journal.describe_open():
                 say(left)
 
-    def _add(self, key: str, messages: Sequence[Message]) -> "BatchRequest":
+    def _add(self, key: str, messages: Sequence[Message], expected_tokens: int | None) -> "BatchRequest":
         if self._fatal:
             raise self._fatal.with_traceback(None)
-        request = BatchRequest(key, messages, asyncio.get_running_loop().create_future())
+        request = BatchRequest(key, messages, expected_tokens, asyncio.get_running_loop().create_future())
         self._requests[key] = request
         if key not in self._sent_keys:
             self._enqueue(request)
@@ -135,11 +136,13 @@ class BatchClient:
         try:
             while self._queue:
                 request = self._queue.first()
-                worst_usd = self._cap.find_worst_usd(request.messages)
+                max_tokens = self._reply_limits.find(request.key, request.expected_tokens)
+                worst_usd = self._cap.find_worst_usd(request.messages, max_tokens)
                 if not self._cap.fits(file.worst_usd + worst_usd):
                     self._hold_at_cap(file, worst_usd)
                     break
-                if not file.add(request.key, self._wire.write(request.messages), worst_usd):
+                body = self._wire.write(request.messages, max_tokens)
+                if not file.add(request.key, body, max_tokens, worst_usd):
                     if not file.keys:
                         message = f"the request alone is larger than {self._settings.place}.batch.max_bytes"
                         self._fail(self._queue.pop_first(), RecordError(message))
@@ -209,13 +212,13 @@ class BatchClient:
         request = self._requests.get(key)
         if request is None:
             return  # only an earlier run asked for it; the reply is in the store
-        if isinstance(outcome, StoredReply):
+        if outcome is None or (isinstance(outcome, StoredReply) and outcome.is_cut_short):
+            self._enqueue(request)
+        elif isinstance(outcome, StoredReply):
             del self._requests[key]
             request.reply.set_result(outcome)
         elif isinstance(outcome, TransientError):
             self._retry(request, outcome)
-        elif outcome is None:
-            self._enqueue(request)
         else:
             self._fail(request, outcome)
             if isinstance(outcome, UserError):
@@ -254,6 +257,7 @@ class BatchRequest:
 
     key: str
     messages: Sequence[Message]
+    expected_tokens: int | None
     reply: asyncio.Future[StoredReply]
     n_attempts: int = 0
 

@@ -43,6 +43,9 @@ class Batch(Record):
     n_requests: int
     keys: list[str]
     """The requests' hashes; empty in all lines but the first."""
+    max_tokens: list[int | None] = Field(default_factory=list)
+    """The output limit of each request, None for the configured maximum; empty wherever `keys` is empty, and in the
+    journals of earlier versions, which set no other limit."""
     n_bytes: int
     sha256: str
     """Of the file that was sent."""
@@ -90,6 +93,10 @@ class Batch(Record):
         """Whether it was refused because the account has too many tokens enqueued."""
         return self.status == "failed" and self.error_code == "token_limit_exceeded"
 
+    def find_max_tokens(self) -> dict[str, int | None]:
+        """The output limit of each request by its hash."""
+        return dict(zip(self.keys, self.max_tokens or [None] * len(self.keys), strict=True))
+
     def find_excess(self) -> int:
         """By what to divide the size of a file that was over the limit: as the provider's message says, or 2."""
         match = re.search(r"Limit: ([\d,]+) enqueued tokens", self.error or "")
@@ -122,7 +129,7 @@ class Journal:
         is_new = batch.id not in self.open
         # A run without batches has no journal.
         self._appender = self._appender or Appender(self.path)
-        self._appender.append(batch if is_new else batch.model_copy(update={"keys": []}))
+        self._appender.append(batch if is_new else batch.model_copy(update={"keys": [], "max_tokens": []}))
         self.open[batch.id] = batch
         if batch.is_settled:
             del self.open[batch.id]
@@ -150,8 +157,8 @@ def read_batches(path: Path) -> list[Batch]:
     found: dict[str, Batch] = {}
     for batch in read_records(path, Batch, "raise", fix=_FIX):
         before = found.get(batch.id)
-        keys = before.keys if before and not batch.is_settled else batch.keys
-        found[batch.id] = batch.model_copy(update={"keys": keys})
+        first = before if before and not batch.is_settled else batch
+        found[batch.id] = batch.model_copy(update={"keys": first.keys, "max_tokens": first.max_tokens})
     return list(found.values())
 
 

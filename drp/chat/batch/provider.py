@@ -157,12 +157,13 @@ def _check(answer: AnswerT, *fields: str) -> AnswerT:
 class BatchFile:
     """A file of requests that is being filled. max_requests, `settings.max_bytes`: its limits.
 
-    keys: hashes of the requests in it. worst_usd: the most that they may cost.
+    keys: hashes of the requests in it. max_tokens: the output limit of each. worst_usd: the most that they may cost.
     """
 
     def __init__(self, id: str, path: Path, settings: BatchSettings, max_requests: int) -> None:
         self.id, self.path = id, path
         self.keys: list[str] = []
+        self.max_tokens: list[int | None] = []
         self.n_bytes, self.worst_usd = 0, 0.0
         self._max_requests, self._max_bytes = min(max_requests, settings.max_requests), settings.max_bytes
         self._sha = hashlib.sha256()
@@ -174,8 +175,11 @@ class BatchFile:
     def sha256(self) -> str:
         return self._sha.hexdigest()
 
-    def add(self, key: str, body: bytes, worst_usd: float) -> bool:
-        """Add a request; returns False, and adds nothing, if it would exceed a limit."""
+    def add(self, key: str, body: bytes, max_tokens: int | None, worst_usd: float) -> bool:
+        """Add a request; returns False, and adds nothing, if the file would exceed a limit.
+
+        max_tokens: the request's output limit; None for the configured maximum.
+        """
         line = b'{"custom_id":"%s","method":"POST","url":"%s","body":%s}\n' % (key.encode(), ENDPOINT.encode(), body)
         if len(self.keys) >= self._max_requests or self.n_bytes + len(line) > self._max_bytes:
             return False
@@ -183,6 +187,7 @@ class BatchFile:
             self._file.write(line)
         self._sha.update(line)
         self.keys.append(key)
+        self.max_tokens.append(max_tokens)
         self.n_bytes += len(line)
         self.worst_usd += worst_usd
         return True

@@ -100,12 +100,12 @@ class BatchUploader:
         find_messages: the messages of a request if they are known, for a server that counts no tokens.
         Raises UserError if the files have fewer results than the provider's count.
         """
-        missing, errors = dict.fromkeys(batch.keys), dict[str, BatchResultRow]()
+        missing, errors = batch.find_max_tokens(), dict[str, BatchResultRow]()
         async for row in self._download(batch):
             if row.key in missing and row.is_reply:
-                del missing[row.key]
+                max_tokens = missing.pop(row.key)
                 errors.pop(row.key, None)
-                yield row.key, self._store_reply(batch, row, find_messages(row.key))
+                yield row.key, self._store_reply(batch, row, find_messages(row.key), max_tokens)
             elif row.key in missing:
                 errors[row.key] = row  # the other file may still have a reply
         n_rows = len(batch.keys) - len(missing) + len(errors)
@@ -149,6 +149,7 @@ class BatchUploader:
             stage=self.store.stage,
             n_requests=len(file.keys),
             keys=file.keys,
+            max_tokens=file.max_tokens,
             n_bytes=file.n_bytes,
             sha256=file.sha256,
             worst_usd=file.worst_usd,
@@ -218,7 +219,9 @@ class BatchUploader:
                 yield row
                 await asyncio.sleep(0)  # lets the caller that waits for this reply continue
 
-    def _store_reply(self, batch: Batch, row: BatchResultRow, messages: Sequence[Message]) -> Outcome:
+    def _store_reply(
+        self, batch: Batch, row: BatchResultRow, messages: Sequence[Message], max_tokens: int | None = None
+    ) -> Outcome:
         """Store a reply, unless a killed run has stored it already."""
         stored = self.store.find(row.key)
         if stored is None:
@@ -226,8 +229,9 @@ class BatchUploader:
                 reply = self.wire.read(row.status or 0, row.body, {}, messages)
             except (TransientError, DrpError) as error:
                 return error
-            stored = StoredReply.of(row.key, reply, self._settings, self.price, stage=batch.stage)
-            stored = self.store.append(stored)
+            stored = self.store.append(
+                StoredReply.of(row.key, reply, self._settings, self.price, stage=batch.stage, max_tokens=max_tokens)
+            )
         if stored.finish_reason == "empty":
             return TransientError("empty reply", f"{batch.name} has no text for it")
         return stored

@@ -63,16 +63,17 @@ class Dialogue:
         self._max_reasks = max_reasks
         self._n_cut_off = 0
 
-    async def ask(self, prompt: str, read: Callable[[str], Awaitable[T]]) -> T:
+    async def ask(self, prompt: str, read: Callable[[str], Awaitable[T]], *, expected_tokens: int) -> T:
         """What `read` returns for the reply. If it raises BadReply, the problems go back to the teacher.
 
+        expected_tokens: about how long the reply will be.
         Raises CutOffReply if the reply reached the output limit, and RefusedReply if the provider withheld the reply or
         the last permitted reply is still bad.
         """
         assert self._client, "a teacher without a client only plans its requests"
         messages = [Message("user", prompt)]
         for attempt in range(1, self._max_reasks + 2):
-            reply = await self._client.complete(messages)
+            reply = await self._client.complete(messages, expected_tokens=expected_tokens)
             self.usage += reply.usage
             self._n_cut_off += reply.finish_reason == "length"
             _refuse_unfinished(reply, attempt)

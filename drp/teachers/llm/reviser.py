@@ -68,8 +68,7 @@ class Reviser:
         parts before instead of their revision, which is not known yet."""
         requests, done = list[PlannedRequest](), list[PartRevision]()
         for part in map(self._make_part, self._divide(token_budget)):
-            n_tokens = self._format.estimate_edits(part, self._source.summary)
-            requests.append(PlannedRequest(self._write_prompt(part, done), n_tokens))
+            requests.append(PlannedRequest(self._write_prompt(part, done), self._estimate(part)))
             done.append(PartRevision([], "".join(step.text for step in part.steps), None))
         return requests
 
@@ -91,7 +90,10 @@ class Reviser:
                 raise BadReply(*violations)
             return revised
 
-        return await self._dialogue.ask(self._write_prompt(part, done), read)
+        return await self._dialogue.ask(self._write_prompt(part, done), read, expected_tokens=self._estimate(part))
+
+    def _estimate(self, part: TracePart) -> int:
+        return self._format.estimate_edits(part, self._source.summary)
 
     def _write_prompt(self, part: TracePart, done: Sequence[PartRevision]) -> str:
         source, prompts = self._source, self._dialogue.prompts

@@ -34,7 +34,7 @@ class Segmenter:
         """The requests of `segment` if no reply is refused or cut off."""
         requests = []
         for start, end in self._divide(token_budget):
-            n_tokens = self._format.estimate_steps(self._trace.thinking[start:end], self._with_skills)
+            n_tokens = self._estimate(self._trace.thinking[start:end])
             requests.append(PlannedRequest(self._write_prompt((start, end)), n_tokens))
         return requests
 
@@ -63,7 +63,7 @@ class Segmenter:
             return self._format.read_steps(reply, text, self._with_skills)
 
         try:
-            part = await self._dialogue.ask(self._write_prompt(span), read)
+            part = await self._dialogue.ask(self._write_prompt(span), read, expected_tokens=self._estimate(text))
         except CutOffReply as cut_off:
             halves = [(start + a, start + b) for a, b in halve(text, self._format.bound_steps)]
             if len(halves) < 2 or not self._dialogue.may_divide(n_parts):
@@ -73,6 +73,9 @@ class Segmenter:
             return part
         steps = [step.model_copy(update={"start": step.start + start, "end": step.end + start}) for step in part.steps]
         return PartSegmentation(steps, part.coverage)
+
+    def _estimate(self, text: str) -> int:
+        return self._format.estimate_steps(text, self._with_skills)
 
     def _write_prompt(self, span: Span) -> str:
         start, end = span

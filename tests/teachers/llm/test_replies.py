@@ -115,7 +115,7 @@ class ScriptedClient:
     replies: list[str]
     model: str = "scripted"
 
-    async def complete(self, messages: Sequence[Message]) -> Reply:
+    async def complete(self, messages: Sequence[Message], *, expected_tokens: int | None = None) -> Reply:
         return Reply(self.replies.pop(0), "stop", Usage(calls=1))
 
     async def close(self) -> None:

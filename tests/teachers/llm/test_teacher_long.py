@@ -99,7 +99,7 @@ def test_when_one_part_fails_the_replies_of_the_others_are_still_received() -> N
     class Slow(CompetentClient):
         received = 0
 
-        async def complete(self, messages: Sequence[Message]) -> Reply:
+        async def complete(self, messages: Sequence[Message], *, expected_tokens: int | None = None) -> Reply:
             first = not self.requests
             reply = await super().complete(messages)
             if first:

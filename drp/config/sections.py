@@ -142,6 +142,9 @@ class GenerateSettings(Section):
     """The sources, used one after the other."""
     sampling: SamplingSettings = SamplingSettings()
     """How responses are sampled."""
+    seed: int | None = None
+    """Seed of the problems, of the traces, and of which traces the teacher works on; None: the run's `seed`. Set it in
+    runs that share traces with another run and differ from it in `seed`."""
 
 
 class Prices(Section):
@@ -313,7 +316,8 @@ class TrainSettings(Section):
     cutoff_tokens: PositiveInt = 4096
     """Limit of prompt and response together, in tokens. Longer examples are dropped and counted, never truncated."""
     max_samples: PositiveInt | None = 8000
-    """Take at most so many examples, drawn with the run's seed; None: all."""
+    """Train on at most so many examples, drawn with the run's seed. Decompose and prune work on the same draw: they take
+    as many traces as are needed for so many examples, and no more. None: all."""
     validation_split: float = Field(default=0.05, ge=0, lt=1)
     """Share of the examples held out for the validation loss."""
     eval_steps: PositiveInt = 300
@@ -444,6 +448,11 @@ class Config(Section):
     judge: JudgeSettings = JudgeSettings()
     report: ReportSettings = ReportSettings()
     estimate: EstimateSettings = EstimateSettings()
+
+    @property
+    def data_seed(self) -> int:
+        """The seed of problems and traces, and of which traces the teacher works on."""
+        return self.seed if self.generate.seed is None else self.generate.seed
 
 
 def _plain(value: Any) -> Any:

@@ -3,11 +3,15 @@
     {"id": "gsm8k-7#0", "thinking": "First, 3 x 4 = 12. So ...", "steps": [{"text": "First, 3 x 4 = 12. ",
      "skill": "Multiplication", "start": 0, "end": 19}, ...], "teacher": "gpt-4o", "usage": {...}, ...}
 
-Traces with a wrong answer, or whose thinking has no end, are skipped before the teacher is paid for them.
+Traces with a wrong answer, whose thinking has no end, or that training would not draw (`drp.training.draw`) are skipped
+before the teacher is paid for them.
 """
 
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from functools import partial
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from drp.config.sections import Config
@@ -22,6 +26,7 @@ from drp.student.response import CLOSING
 from drp.teachers.base import Teacher
 from drp.teachers.checks import check_steps
 from drp.teachers.factory import describe_teacher, open_store, open_teacher
+from drp.training.draw import NOT_DRAWN, draw_ids
 
 
 def run(config: Config, options: RunOptions = RunOptions()) -> Counts:
@@ -29,6 +34,7 @@ def run(config: Config, options: RunOptions = RunOptions()) -> Counts:
     rundir = RunDir(config.run_dir)
     source = options.input or rundir.traces
     store = open_store(config, "decompose")
+    drawn = draw_traces(config, source, options)
 
     def work(traces: Iterator[Trace]) -> Iterator[Decomposition | Failure]:
         teacher = open_teacher(config, store, stored_only=options.reparse)
@@ -41,7 +47,7 @@ def run(config: Config, options: RunOptions = RunOptions()) -> Counts:
         fingerprint=build_fingerprint(config),
         read=lambda: read_records(source, Trace),
         work=work,
-        skip_reason=lambda trace: find_skip_reason(trace, config.decompose.only_correct),
+        skip_reason=lambda trace: find_skip_reason(trace, config, drawn),
         store=store,
     )
     return run_stage(stage, options, config.max_failures)
@@ -52,15 +58,32 @@ def build_fingerprint(config: Config) -> dict[str, Any]:
     return {"decompose": config.decompose.identity(), "teacher": describe_teacher(config, "decompose")}
 
 
-def find_skip_reason(trace: Trace, only_correct: bool) -> str | None:
-    """Why this trace is not decomposed; None if it is."""
+def find_skip_reason(trace: Trace, config: Config, drawn: AbstractSet[str] | None) -> str | None:
+    """Why this trace is not decomposed; None if it is. drawn: from `draw_traces`."""
+    if reason := find_defect(trace, config):
+        return reason
+    return None if drawn is None or trace.id in drawn else NOT_DRAWN
+
+
+def find_defect(trace: Trace, config: Config) -> str | None:
+    """Why this trace cannot become an example, whatever the teacher would make of it."""
     if not trace.thinking.strip():
         return "empty thinking"
-    if not only_correct or trace.correct:
+    # With `train.max_samples`, only what training uses is decomposed.
+    only_correct = config.train.only_correct and config.train.max_samples is not None
+    if trace.correct or not (config.decompose.only_correct or only_correct):
         return None
     if CLOSING not in trace.response:
         return "thinking not closed"
     return "answer not graded" if trace.correct is None else "answer wrong"
+
+
+def draw_traces(config: Config, source: Path, options: RunOptions) -> AbstractSet[str] | None:
+    """The ids of the traces to decompose, see `drp.training.draw`; None for all. source: traces.jsonl."""
+    rundir = RunDir(config.run_dir)
+    traces = islice(read_records(source, Trace, "skip"), options.limit)
+    candidates = (trace.id for trace in traces if not find_defect(trace, config))
+    return draw_ids(config, candidates, [options.output or rundir.steps, rundir.pruned], options)
 
 
 async def decompose(teacher: Teacher, trace: Trace) -> Decomposition:

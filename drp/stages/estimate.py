@@ -73,6 +73,7 @@ def _take_traces(
     n_missing: responses that are still to be sampled. The same share of them is assumed to be decomposed.
     """
     done, notes = _find_done(RunDir(config.run_dir).steps, decompose.build_fingerprint(config))
+    drawn = decompose.draw_traces(config, source, options)
     became: Counter[str] = Counter()
     records = islice(read_records(source, Trace), options.limit)
     for record in show_progress("estimate", records, count_lines(source) if options.limit is None else options.limit):
@@ -80,7 +81,7 @@ def _take_traces(
             became[record.kind] += 1
         elif record.id in done:
             became["already decomposed"] += 1
-        elif reason := decompose.find_skip_reason(record, config.decompose.only_correct):
+        elif reason := decompose.find_skip_reason(record, config, drawn):
             became[reason] += 1
         else:
             teaching.add_trace(record)

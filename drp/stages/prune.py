@@ -5,11 +5,15 @@ shorter response.
      "pruned_summary": "...", "pruned_response": "...", "n_tokens_pruned": 48, "teacher": "gpt-4o", "usage": {...}, ...}
 
 Every pruning is checked, whichever teacher made it. It fails if it changes the answer, is not shorter, leaves out a
-step, or has a number that is not in the trace. A trace whose steps are all kept is left out and counted.
+step, or has a number that is not in the trace. A trace whose steps are all kept is left out and counted, and so is one
+that training would not draw (`drp.training.draw`).
 """
 
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from functools import partial
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from drp.config.sections import Config
@@ -19,12 +23,14 @@ from drp.records import Decomposition, Failure, Omission, Pruning
 from drp.runs.concurrency import call, map_concurrently
 from drp.runs.jsonl import read_records
 from drp.runs.manifest import Counts
+from drp.runs.progress import say
 from drp.runs.rundir import RunDir
 from drp.runs.stage import RunOptions, Stage, run_stage
 from drp.student.response import Tokenizer, count_tokens, join_response, load_tokenizer
 from drp.teachers.base import Revision, Teacher
 from drp.teachers.checks import check_revision, is_slow
 from drp.teachers.factory import describe_teacher, open_store, open_teacher
+from drp.training.draw import NOT_DRAWN, UNCHANGED, Outcome, draw_ids, find_shortfall
 
 
 def run(config: Config, options: RunOptions = RunOptions()) -> Counts:
@@ -32,6 +38,7 @@ def run(config: Config, options: RunOptions = RunOptions()) -> Counts:
     rundir = RunDir(config.run_dir)
     source = options.input or rundir.steps
     store = open_store(config, "prune")
+    drawn = draw_decompositions(config, source, options)
 
     def work(decompositions: Iterator[Decomposition]) -> Iterator[Pruning | Omission | Failure]:
         student = config.student
@@ -48,9 +55,23 @@ def run(config: Config, options: RunOptions = RunOptions()) -> Counts:
         fingerprint=build_fingerprint(config),
         read=lambda: read_records(source, Decomposition),
         work=work,
+        skip_reason=lambda record: None if drawn is None or record.id in drawn else NOT_DRAWN,
         store=store,
     )
-    return run_stage(stage, options, config.max_failures)
+    counts = run_stage(stage, options, config.max_failures)
+    if not options.dry_run and (short := find_shortfall(config)):
+        say(
+            f"prune: {short.n_missing} fewer examples than train.max_samples. There are {short.n_reserve} traces in "
+            "reserve: `drp decompose`, then `drp prune` again replace what is missing; `drp run` does so by itself"
+        )
+    return counts
+
+
+def draw_decompositions(config: Config, source: Path, options: RunOptions) -> AbstractSet[str] | None:
+    """The ids of the decompositions to prune, see `drp.training.draw`; None for all. source: steps.jsonl."""
+    steps = islice(read_records(source, Outcome, "skip"), options.limit)
+    candidates = (record.id for record in steps if record.is_trainable(config.train))
+    return draw_ids(config, candidates, [options.output or RunDir(config.run_dir).pruned], options)
 
 
 def build_fingerprint(config: Config) -> dict[str, Any]:
@@ -62,7 +83,7 @@ async def prune(teacher: Teacher, grader: Grader, tokenizer: Tokenizer, record: 
     """Ask the teacher for a revision. Raises RecordError, with what is wrong, if it does not pass the checks."""
     revision = await teacher.prune(record)
     if revision.keeps_all(record):
-        return Omission(id=record.id, reason="nothing to prune")
+        return Omission(id=record.id, reason=UNCHANGED)
     check = partial(
         check_revision,
         record,

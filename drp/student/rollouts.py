@@ -20,7 +20,7 @@ from drp.runs.jsonl import read_records
 from drp.runs.manifest import Counts
 from drp.runs.stage import RunOptions, Stage, run_stage
 from drp.student.base import Completion, Rejection, Sampler, SamplingRequest
-from drp.student.response import Parts, Tokenizer, prompt_ids, split_response
+from drp.student.response import ChatFormat, Parts, load_format, split_response
 from drp.student.sampler import open_sampler
 
 
@@ -80,7 +80,7 @@ class Responder:
         """Yield each rollout's response as it finishes; a Failure for a rollout that the engine rejects."""
         if self._sampler is None:
             self._sampler = self._stack.enter_context(closing(self._open_sampler()))
-        for outcome in draw(rollouts, self._sampler, self._sampler.tokenizer):
+        for outcome in draw(rollouts, self._sampler, self._sampler.format):
             yield outcome if isinstance(outcome, Failure) else grade_response(*outcome, self._grader)
 
     def close(self) -> None:
@@ -95,12 +95,13 @@ class Responder:
             self._config.seed,
             revision=self._model.revision,
             trust_remote_code=self._config.student.trust_remote_code,
+            format=load_format(self._model.as_student(self._config.student), self._model.adapter),
             adapter=self._model.adapter,
         )
 
 
 def draw(
-    rollouts: Iterator[Rollout], sampler: Sampler, tokenizer: Tokenizer
+    rollouts: Iterator[Rollout], sampler: Sampler, format: ChatFormat
 ) -> Iterator[tuple[Rollout, Completion] | Failure]:
     """Yield each rollout with its response as it finishes; a Failure for a rollout that the engine rejects."""
     in_flight: dict[str, Rollout] = {}
@@ -108,7 +109,7 @@ def draw(
     def requests() -> Iterator[SamplingRequest]:
         for rollout in rollouts:
             in_flight[rollout.id] = rollout
-            yield SamplingRequest(rollout.id, prompt_ids(tokenizer, rollout.problem.question))
+            yield SamplingRequest(rollout.id, format.prompt_ids(rollout.problem.question))
 
     for answer in sampler.sample(requests()):
         rollout = in_flight.pop(answer.id)

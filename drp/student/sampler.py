@@ -12,10 +12,10 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
-from drp.config.sections import EngineSettings, SamplingSettings
+from drp.config.sections import EngineSettings, SamplingSettings, StudentSettings
 from drp.errors import ConfigError, InputError, MissingExtra, first_line
 from drp.student.base import Sampler, read_rank
-from drp.student.response import Tokenizer, load_tokenizer
+from drp.student.response import ChatFormat, load_format
 from drp.student.server import ServerSampler
 from drp.student.transformers import TransformersSampler
 from drp.student.vllm import VllmSampler
@@ -40,7 +40,7 @@ def open_sampler(
     *,
     revision: str | None = None,
     trust_remote_code: bool = False,
-    tokenizer: Tokenizer | None = None,
+    format: ChatFormat | None = None,
     adapter: str | None = None,
 ) -> Sampler:
     """Start an engine for a model.
@@ -48,21 +48,21 @@ def open_sampler(
     model: a local folder or a name on the hub; for the backend `server`, the name under which the server serves it.
     seed: of the engine. The same requests in the same order give the same responses on the same machine. At
         temperature 0 a response may still depend on which others are in its batch.
-    tokenizer: None loads the model's, or the adapter's.
+    format: None loads the tokenizer of the model, or of the adapter, and takes the default prompt.
     adapter: a folder with a LoRA adapter, which is applied without merging it.
 
     Raises InputError if there is no such model or it cannot be loaded, MissingExtra if the backend is not installed,
     UserError if the server cannot be reached, ConfigError for a server with `adapter`.
     """
     backend = choose_backend(engine)
+    student = StudentSettings(model=model, revision=revision, trust_remote_code=trust_remote_code)
     if backend == "server":
         if adapter:
             raise ConfigError(
                 "eval.models: engine.backend `server` cannot load adapters: set `model` to the name under which the "
                 "server serves this adapter"
             )
-        tokenizer = tokenizer or load_tokenizer(model, revision, trust_remote_code)
-        return ServerSampler(model, engine, sampling, tokenizer)
+        return ServerSampler(model, engine, sampling, format or load_format(student))
     if backend == "vllm":
         set_environment()
         require_vllm()
@@ -72,15 +72,13 @@ def open_sampler(
         raise _explain_import(error) from error
     if adapter:
         read_rank(adapter)
-    if tokenizer is None:
-        tokenizer = load_tokenizer(*((adapter, None) if adapter else (model, revision)), trust_remote_code)
     sampler_class = VllmSampler if backend == "vllm" else TransformersSampler
     return sampler_class(
         model=model,
         engine=engine,
         sampling=sampling,
         seed=seed,
-        tokenizer=tokenizer,
+        format=format or load_format(student, adapter),
         config=config,
         revision=revision,
         trust_remote_code=trust_remote_code,

@@ -2,7 +2,7 @@
 (`python -m vllm.entrypoints.openai.api_server`).
 
 Prompts are sent as token ids, so the server applies no chat template and adds no beginning-of-sequence token. The
-random seed is the server's own.
+random seed is the server's own. Responses are streamed, so that no time limit ends a long one.
 """
 
 import asyncio
@@ -10,16 +10,25 @@ import os
 import threading
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass, field
 from typing import Any
 
 from drp.config.sections import EngineSettings, SamplingSettings
 from drp.errors import InputError, UserError
-from drp.student.base import Completion, Rejection, SamplingRequest, limit_response, read_completion
-from drp.student.response import CLOSING, Tokenizer, count_tokens
+from drp.student.base import (
+    Completion,
+    GeneratedTokens,
+    Rejection,
+    SamplingRequest,
+    limit_response,
+    read_completion,
+)
+from drp.student.response import CLOSING, ChatFormat, count_tokens, unify_tags
 
 CONNECT_TIMEOUT_S = 10.0
-RESPONSE_TIMEOUT_S = 3600.0
-"""Generous, because a busy server may take long to finish a long response."""
+SILENCE_TIMEOUT_S = 3600.0
+"""Longest pause between two parts of a response. A busy server may let a request wait for long before its first token;
+the length of a response does not matter."""
 MAX_RETRIES = 6
 """Retries after a rate limit, a server error or a broken connection; the SDK waits longer before each."""
 
@@ -27,8 +36,8 @@ MAX_RETRIES = 6
 class ServerSampler:
     """A student on a server. Raises UserError if no server answers at the address or it does not have the model."""
 
-    def __init__(self, model: str, engine: EngineSettings, sampling: SamplingSettings, tokenizer: Tokenizer) -> None:
-        self.tokenizer = tokenizer
+    def __init__(self, model: str, engine: EngineSettings, sampling: SamplingSettings, format: ChatFormat) -> None:
+        self.format = format
         self._model, self._sampling = model, sampling
         self._address, self._key_env = engine.base_url or "", engine.api_key_env
         self._max_in_flight = engine.max_num_seqs
@@ -90,7 +99,7 @@ class ServerSampler:
             base_url=self._address,
             api_key=os.environ.get(self._key_env) or "none",
             max_retries=MAX_RETRIES,
-            timeout=openai.Timeout(RESPONSE_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
+            timeout=openai.Timeout(SILENCE_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
             http_client=openai.DefaultAioHttpClient(),
         )
 
@@ -119,37 +128,65 @@ class ServerSampler:
         if isinstance(limit, Rejection):
             return limit
         try:
-            answer = await self._client.completions.create(
+            stream = await self._client.completions.create(
                 model=self._model,
                 prompt=request.prompt_ids,
                 temperature=self._sampling.temperature,
                 top_p=self._sampling.top_p,
                 max_tokens=limit,
+                stream=True,
+                stream_options={"include_usage": True},
                 extra_body={"return_token_ids": True} if self._gives_token_ids else None,
             )
+            reply = _StreamedReply()
+            async with stream:
+                async for part in stream:
+                    reply.add(part)
         except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError) as error:
             raise self._explain_status(error) from None
         except openai.APIError as error:
             return Rejection(request.id, f"{self._address}: {type(error).__name__}: {error}", "server error")
-        return self._read(request.id, answer)
+        except (TimeoutError, OSError) as error:
+            return Rejection(request.id, f"{self._address}: the stream broke off: {error!r}", "server error")
+        return self._read(request.id, reply)
 
-    def _read(self, request_id: str, answer: Any) -> Completion | Rejection:
-        if not getattr(answer, "choices", None):
-            return Rejection(request_id, f"{self._address} returned no completion: {str(answer)[:200]}", "empty reply")
-        choice = answer.choices[0]
-        token_ids = getattr(choice, "token_ids", None)
-        if token_ids is not None:
-            return read_completion(request_id, token_ids, choice.finish_reason, self.tokenizer)
+    def _read(self, request_id: str, reply: "_StreamedReply") -> Completion | Rejection:
+        if reply.finish_reason is None:
+            return Rejection(request_id, f"{self._address} ended the stream too early", "cut off")
+        if reply.token_ids:
+            return read_completion(GeneratedTokens(request_id, reply.token_ids, reply.finish_reason), self.format)
         # Other servers than vLLM return text only; the split between thinking and summary is counted here.
-        if answer.usage is None:
+        if reply.n_tokens is None:
             return Rejection(request_id, f"{self._address} does not report how many tokens it generated (`usage`)")
-        n_tokens = answer.usage.completion_tokens
-        thinking, closing, _ = choice.text.partition(CLOSING)
-        n_thinking = min(n_tokens, count_tokens(self.tokenizer, thinking)) if closing else n_tokens
-        return Completion(request_id, choice.text, n_tokens, n_thinking, choice.finish_reason)
+        text, n_tokens = unify_tags(reply.text, self.format.tags), reply.n_tokens
+        thinking, closing, _ = text.partition(CLOSING)
+        n_thinking = min(n_tokens, count_tokens(self.format.tokenizer, thinking)) if closing else n_tokens
+        return Completion(request_id, text, n_tokens, n_thinking, reply.finish_reason)
 
     def _explain_status(self, error: Any) -> UserError:
         # A server may repeat the key in its message, so for a refused key the message is left out.
         if error.status_code in (401, 403):
             return UserError(f"{self._address} refuses the key in {self._key_env} (status {error.status_code})")
         return UserError(f"{self._address} answers with status {error.status_code}: {error}")
+
+
+@dataclass
+class _StreamedReply:
+    """A response as far as it has come."""
+
+    text: str = ""
+    token_ids: list[int] = field(default_factory=list)
+    """Empty if the server sends text only."""
+    finish_reason: str | None = None
+    """None until the response is finished."""
+    n_tokens: int | None = None
+    """As the server counts them, at the end of the stream; None if it does not."""
+
+    def add(self, part: Any) -> None:
+        """Add one chunk of the stream."""
+        if part.usage is not None:
+            self.n_tokens = part.usage.completion_tokens
+        for choice in part.choices:
+            self.text += choice.text
+            self.token_ids += getattr(choice, "token_ids", None) or []
+            self.finish_reason = choice.finish_reason or self.finish_reason

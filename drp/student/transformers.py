@@ -11,21 +11,21 @@ from typing import Any
 from drp.config.sections import EngineSettings, SamplingSettings
 from drp.errors import InputError, first_line
 from drp.student.base import (
-    Completion,
+    GeneratedTokens,
+    LocalSampler,
     Rejection,
     SamplingRequest,
-    derive_seed,
     limit_response,
     limit_threads,
-    read_completion,
+    reseed,
 )
-from drp.student.response import Tokenizer
+from drp.student.response import ChatFormat, Tokenizer
 
 WINDOW_BATCHES = 8
 """Batches in a window of requests that are sorted by prompt length."""
 
 
-class TransformersSampler:
+class TransformersSampler(LocalSampler):
     """A student in transformers, on a GPU if torch sees one. Raises InputError if it cannot be loaded.
 
     config: transformers' configuration of the model, as `read_model_config` returns it.
@@ -38,13 +38,13 @@ class TransformersSampler:
         engine: EngineSettings,
         sampling: SamplingSettings,
         seed: int,
-        tokenizer: Tokenizer,
+        format: ChatFormat,
         config: Any,
         revision: str | None = None,
         trust_remote_code: bool = False,
         adapter: str | None = None,
     ) -> None:
-        self.tokenizer = tokenizer
+        super().__init__(format)
         self._sampling, self._seed = sampling, seed
         self._batch_size = engine.batch_size
         self._restore_threads: Callable[[], None] = lambda: None
@@ -55,12 +55,12 @@ class TransformersSampler:
             self._restore_threads = limit_threads(self._model.num_parameters())
         own_limit = getattr(self._model.config, "max_position_embeddings", None)
         self.max_model_len: int | None = min(filter(None, (engine.max_model_len, own_limit)), default=None)
-        self._ends = _end_tokens(self._model, tokenizer)
+        self._ends = _end_tokens(self._model, format.tokenizer)
         # `generate` fills in what a call leaves unset from the model's own generation config, for example a top_k or a
         # repetition penalty. vLLM does not get them either, so they are cleared.
         self._model.generation_config = _generation_config()
 
-    def sample(self, requests: Iterator[SamplingRequest]) -> Iterator[Completion | Rejection]:
+    def sample_tokens(self, requests: Iterator[SamplingRequest]) -> Iterator[GeneratedTokens | Rejection]:
         """Sample one response for each request, batch by batch; within a window the shorter prompts come first."""
         while window := list(itertools.islice(requests, self._batch_size * WINDOW_BATCHES)):
             accepted: list[tuple[SamplingRequest, int]] = []
@@ -88,10 +88,10 @@ class TransformersSampler:
             torch.cuda.empty_cache()
         self._restore_threads()
 
-    def _draw(self, batch: list[tuple[SamplingRequest, int]]) -> Iterator[Completion]:
+    def _draw(self, batch: list[tuple[SamplingRequest, int]]) -> Iterator[GeneratedTokens]:
         import torch
 
-        torch.manual_seed(derive_seed(self._seed, batch[0][0].id))
+        reseed(self._seed, batch[0][0])
         prompts, mask = self._pad([request.prompt_ids for request, _ in batch])
         with torch.inference_mode():
             drawn = self._model.generate(
@@ -101,7 +101,7 @@ class TransformersSampler:
             )
         for (request, limit), row in zip(batch, drawn[:, prompts.shape[1] :].tolist(), strict=True):
             ids, reason = _cut_row(row, self._ends, limit)
-            yield read_completion(request.id, ids, reason, self.tokenizer)
+            yield GeneratedTokens(request.id, ids, reason)
 
     def _pad(self, rows: list[list[int]]) -> tuple[Any, Any]:
         """Token ids and attention mask, both (batch, seq). Padded on the left, as generation appends on the right."""

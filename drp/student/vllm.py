@@ -20,16 +20,16 @@ from typing import Any
 from drp.config.sections import EngineSettings, SamplingSettings
 from drp.errors import InputError, UserError
 from drp.student.base import (
-    Completion,
+    GeneratedTokens,
+    LocalSampler,
     Rejection,
     SamplingRequest,
-    derive_seed,
     limit_response,
     limit_threads,
-    read_completion,
     read_rank,
+    reseed,
 )
-from drp.student.response import Tokenizer
+from drp.student.response import ChatFormat
 
 GIB = 1 << 30
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 512)
@@ -38,7 +38,7 @@ FIT_MEMORY = -1
 """A max_model_len with which vLLM takes the model's own limit, or what the key-value cache holds if that is less."""
 
 
-class VllmSampler:
+class VllmSampler(LocalSampler):
     """A student in vLLM. There can be only one at a time in a process.
 
     config: transformers' configuration of the model, as `read_model_config` returns it.
@@ -53,13 +53,13 @@ class VllmSampler:
         engine: EngineSettings,
         sampling: SamplingSettings,
         seed: int,
-        tokenizer: Tokenizer,
+        format: ChatFormat,
         config: Any,
         revision: str | None = None,
         trust_remote_code: bool = False,
         adapter: str | None = None,
     ) -> None:
-        self.tokenizer = tokenizer
+        super().__init__(format)
         self._sampling, self._seed, self._adapter = sampling, seed, adapter
         self._restore_threads: Callable[[], None] = lambda: None
         self._on_cpu = _runs_on_cpu()
@@ -85,7 +85,7 @@ class VllmSampler:
         # Some requests wait inside the engine, so that a free slot is filled in the same step.
         self._capacity = engine.max_num_seqs + max(1, engine.max_num_seqs // 8)
 
-    def sample(self, requests: Iterator[SamplingRequest]) -> Iterator[Completion | Rejection]:
+    def sample_tokens(self, requests: Iterator[SamplingRequest]) -> Iterator[GeneratedTokens | Rejection]:
         """Sample one response for each request, in the order in which they finish.
 
         If the iteration is left early, the requests in flight are aborted; the sampler can be used again.
@@ -101,7 +101,7 @@ class VllmSampler:
                         exhausted = True
                         break
                     if serial == 0:
-                        self._reseed(request)
+                        reseed(self._seed, request)  # an engine in another process keeps the seed it started with
                     serial += 1
                     rejection = self._add(str(serial), request)
                     if rejection:
@@ -158,18 +158,11 @@ class VllmSampler:
             return Rejection(request.id, f"vLLM refuses the request: {_explain(error)}")
         return None
 
-    def _step(self, in_flight: dict[str, SamplingRequest]) -> Iterator[Completion]:
+    def _step(self, in_flight: dict[str, SamplingRequest]) -> Iterator[GeneratedTokens]:
         for output in self._engine.step():
             request = in_flight.pop(output.request_id)
             drawn = output.outputs[0]
-            yield read_completion(request.id, drawn.token_ids, drawn.finish_reason, self.tokenizer)
-
-    def _reseed(self, first: SamplingRequest) -> None:
-        """Set torch's seed for this stream of requests. An engine in another process keeps the seed it started with."""
-        if self._in_process:
-            import torch
-
-            torch.manual_seed(derive_seed(self._seed, first.id))
+            yield GeneratedTokens(request.id, list(drawn.token_ids), drawn.finish_reason)
 
 
 def check_cache_size(fitting: int, own_limit: int | None, max_new_tokens: int, key: str) -> None:

@@ -24,7 +24,7 @@ from drp.errors import InputError
 from drp.records import Failure, Record
 from drp.runs.jsonl import Appender, write_atomically
 from drp.runs.manifest import Counts
-from drp.student.response import Tokenizer, prompt_ids, response_text
+from drp.student.response import ChatFormat
 from drp.training.draw import draw_key
 
 IGNORED = -100
@@ -48,7 +48,8 @@ class SftRecord(Record):
 
     question: str
     response: str
-    """As trained: with `<think>` if the chat template leaves it to the model; without the end-of-sequence token."""
+    """As trained: with the model's own thinking tags, the opening one only if the chat template leaves it to the model;
+    without the end-of-sequence token."""
     split: Literal["train", "validation"]
     n_prompt_tokens: int
     n_response_tokens: int
@@ -105,7 +106,7 @@ class ExampleSelection:
 
 
 def select_examples(
-    records: Iterable[TrainingRecord | Failure], tokenizer: Tokenizer, settings: TrainSettings, seed: int
+    records: Iterable[TrainingRecord | Failure], format: ChatFormat, settings: TrainSettings, seed: int
 ) -> ExampleSelection:
     """Encode the records, leave out those that the settings exclude, draw `max_samples` and hold out a validation part.
 
@@ -119,7 +120,7 @@ def select_examples(
     seen: set[str] = set()
     for record in records:
         selection.read += 1
-        outcome = _build_example(record, seen, tokenizer, settings)
+        outcome = _build_example(record, seen, format, settings)
         if isinstance(outcome, Failure):
             selection.failures.append(outcome)
         elif isinstance(outcome, str):
@@ -137,7 +138,7 @@ def select_examples(
 
 
 def _build_example(
-    record: TrainingRecord | Failure, seen: set[str], tokenizer: Tokenizer, settings: TrainSettings
+    record: TrainingRecord | Failure, seen: set[str], format: ChatFormat, settings: TrainSettings
 ) -> Example | Failure | str:
     """The example of a record; a string with the reason to leave it out; a Failure if it cannot be used."""
     if isinstance(record, Failure):
@@ -153,25 +154,26 @@ def _build_example(
     response: str | None = getattr(record, name)
     if not response or not response.strip():
         return Failure(id=record.id, error="NoResponse", message=f"field `{name}` is missing or empty", attempts=1)
-    example = encode_example(tokenizer, record.id, record.question, response)
+    example = encode_example(format, record.id, record.question, response)
     if len(example) > settings.cutoff_tokens:
         return "overlong"
-    if tokenizer.eos_token_id in example.response_ids[:-1]:
+    if format.tokenizer.eos_token_id in example.response_ids[:-1]:
         return "end of sequence inside"  # spelled out in the text, it would teach the student to stop there
     return example
 
 
-def encode_example(tokenizer: Tokenizer, id: str, question: str, response: str) -> Example:
-    """Encode one question and raw response. Raises InputError if the tokenizer has no end-of-sequence token."""
+def encode_example(format: ChatFormat, id: str, question: str, response: str) -> Example:
+    """Encode one question and a record's response. Raises InputError if the tokenizer has no end-of-sequence token."""
+    tokenizer = format.tokenizer
     if tokenizer.eos_token_id is None:
         raise InputError("student.model: its tokenizer has no end-of-sequence token; set eos_token in its config")
-    text = response_text(tokenizer, question, response)
+    text = format.response_text(response)
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     return Example(
         id=id,
         question=question,
         response=text,
-        prompt_ids=prompt_ids(tokenizer, question),
+        prompt_ids=format.prompt_ids(question),
         response_ids=[*ids, tokenizer.eos_token_id],
     )
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from drp.config.sections import StudentSettings
 from drp.errors import DrpError, InputError
 from drp.runs.jsonl import explain_os_errors
-from drp.student.response import Tokenizer, load_tokenizer
+from drp.student.response import Tokenizer, load_format
 from drp.training.examples import Example, encode_example
 from drp.training.student import load_student
 
@@ -74,9 +74,10 @@ def save_merged(model: Any, tokenizer: Tokenizer, target: Path) -> None:
     _write_folder(target, write)
 
 
-def check_export(folder: Path, example: Example) -> None:
+def check_export(folder: Path, example: Example, student: StudentSettings) -> None:
     """Raises DrpError if the tokenizer saved in `folder` does not produce the ids of a training example."""
-    again = encode_example(load_tokenizer(str(folder)), example.id, example.question, example.response)
+    saved = student.model_copy(update={"model": str(folder), "revision": None})
+    again = encode_example(load_format(saved), example.id, example.question, example.response)
     if again != example:
         raise DrpError(f"{folder}: its tokenizer does not produce the ids that {example.id} was trained on")
 

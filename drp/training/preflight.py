@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from drp.config.sections import TrainSettings
 from drp.errors import DrpError, InputError
-from drp.student.response import OPENING, Tokenizer, prompt_ids, prompt_text
+from drp.student.response import ChatFormat, Tokenizer
 from drp.training.examples import IGNORED, Example, ExampleSelection
 from drp.training.memory import MemoryEstimate
 
@@ -36,6 +36,8 @@ class Preflight(BaseModel):
     """The first example as it is trained on, and counts over all of them."""
 
     id: str
+    opening: str
+    """The tag that opens the thinking."""
     n_prompt_tokens: int
     n_response_tokens: int
     prompt: str
@@ -62,33 +64,36 @@ class Preflight(BaseModel):
                 f"left out: {reasons}; failed: {self.failed}",
                 f"prompt tokens: mean {self.prompt_tokens.mean}, longest {self.prompt_tokens.longest}; "
                 f"response tokens: mean {self.response_tokens.mean}, longest {self.response_tokens.longest}",
-                f"checked: prompt as in evaluation, {OPENING} once, at most one BOS, EOS at the end of the labels and "
-                "nowhere else, no loss on the prompt, no text lost by the tokenizer",
+                f"checked: prompt as in evaluation, {self.opening} once, at most one BOS, EOS at the end of the labels "
+                "and nowhere else, no loss on the prompt, no text lost by the tokenizer",
                 *([self.memory.render()] if self.memory else []),
             ]
         )
 
 
-def inspect_examples(selection: ExampleSelection, tokenizer: Tokenizer, settings: TrainSettings) -> Preflight:
+def inspect_examples(selection: ExampleSelection, format: ChatFormat, settings: TrainSettings) -> Preflight:
     """Check every example and describe the first. Raises DrpError, with the record's id, for an example that would
     train the student on something wrong."""
+    tokenizer = format.tokenizer
     examples = selection.train + selection.validation
     for example in examples:
         check_example(example, tokenizer, settings.cutoff_tokens)
     shown = selection.train[0]
     prompt, target = tokenizer.decode(shown.prompt_ids), tokenizer.decode(shown.response_ids)
-    if shown.prompt_ids != prompt_ids(tokenizer, shown.question):
+    if shown.prompt_ids != format.prompt_ids(shown.question):
         raise DrpError(f"{shown.id}: the prompt is not the one that evaluation uses")
-    written = prompt.rpartition(shown.question.strip())[2].count(OPENING) + target.lstrip().startswith(OPENING)
+    opening = format.tags.opening
+    written = prompt.rpartition(shown.question.strip())[2].count(opening) + target.lstrip().startswith(opening)
     if written != 1:
         raise DrpError(
-            f"{shown.id}: expected `{OPENING}` once, in the chat template's prompt or in the response; found it "
+            f"{shown.id}: expected `{opening}` once, in the chat template's prompt or in the response; found it "
             f"{written} times"
         )
     for example in examples:
-        check_round_trip(example, tokenizer)
+        check_round_trip(example, format)
     return Preflight(
         id=shown.id,
+        opening=opening,
         n_prompt_tokens=len(shown.prompt_ids),
         n_response_tokens=len(shown.response_ids),
         prompt=prompt,
@@ -122,7 +127,7 @@ def check_example(example: Example, tokenizer: Tokenizer, cutoff_tokens: int) ->
         raise DrpError(f"{example.id}: {problem}")
 
 
-def check_round_trip(example: Example, tokenizer: Tokenizer) -> None:
+def check_round_trip(example: Example, format: ChatFormat) -> None:
     """Check that decoding an example's token ids gives back its text: the response as trained, and the rendered prompt.
 
     A tokenizer that loses text trains the student to write without it. transformers 5.6.0 and 5.7.0 load the tokenizer
@@ -134,7 +139,8 @@ def check_round_trip(example: Example, tokenizer: Tokenizer) -> None:
 
     Raises InputError with the version of transformers and the place where the texts begin to differ.
     """
-    texts = (example.response, prompt_text(tokenizer, example.question))
+    tokenizer = format.tokenizer
+    texts = (example.response, format.prompt_text(example.question))
     for text, ids in zip(texts, (example.response_ids[:-1], example.prompt_ids), strict=True):
         decoded = tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
         if decoded == text:

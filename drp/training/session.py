@@ -48,7 +48,7 @@ def train_student(config: Config, selection: ExampleSelection, tokenizer: Tokeni
     weights = _optimize(config, selection, model, setup, folder)
     if is_main_process():
         _export(config, model, weights, tokenizer, folder)
-        check_export(folder.merged, selection.train[0])
+        check_export(folder.merged, selection.train[0], config.student)
     return TrainResult(setup, *_measure_peak_memory())
 
 

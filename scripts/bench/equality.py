@@ -63,12 +63,12 @@ def read_arguments() -> argparse.Namespace:
 
 
 def read_prompts(path: Path, adapter: Path) -> Iterator[list[int]]:
-    from drp.student.response import load_tokenizer, prompt_ids
+    from drp.student.response import ChatFormat, load_tokenizer
 
-    tokenizer = load_tokenizer(str(adapter))
+    format = ChatFormat(load_tokenizer(str(adapter)))
     with path.open(encoding="utf-8") as lines:
         for line in lines:
-            yield prompt_ids(tokenizer, json.loads(line)["question"])
+            yield format.prompt_ids(json.loads(line)["question"])
 
 
 class Reference:

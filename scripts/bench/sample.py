@@ -28,7 +28,7 @@ from typing import Any
 
 from drp.config.sections import EngineSettings, SamplingSettings
 from drp.student.base import Completion, SamplingRequest, limit_threads
-from drp.student.response import load_tokenizer, prompt_ids
+from drp.student.response import ChatFormat, load_tokenizer
 from drp.student.sampler import open_sampler, set_environment
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -140,10 +140,10 @@ def open_engine(args: argparse.Namespace) -> tuple[Any, Any]:
 
 
 def read_prompts(args: argparse.Namespace) -> Iterator[list[int]]:
-    tokenizer = load_tokenizer(args.model)
+    format = ChatFormat(load_tokenizer(args.model))
     with args.problems.open(encoding="utf-8") as lines:
         for line in islice(lines, args.prompts):
-            yield prompt_ids(tokenizer, json.loads(line)["question"])
+            yield format.prompt_ids(json.loads(line)["question"])
 
 
 def describe(name: str, result: Result) -> str:

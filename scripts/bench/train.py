@@ -120,7 +120,7 @@ def prepare(load: Load, student: str, folder: Path) -> None:
     """Write sft.jsonl and the settings that all contenders read."""
     sys.path.insert(0, str(ROOT))
     from drp.config.sections import TrainSettings
-    from drp.student.response import load_tokenizer
+    from drp.student.response import ChatFormat, load_tokenizer
     from drp.training.examples import TrainingRecord, select_examples, write_examples
 
     rows = [json.loads(line) for path in load.sources for line in path.read_text().splitlines()]
@@ -132,7 +132,7 @@ def prepare(load: Load, student: str, folder: Path) -> None:
     settings = TrainSettings(
         only_correct=False, cutoff_tokens=load.cutoff_tokens, max_samples=load.n_examples, validation_split=0.1
     )
-    selection = select_examples(sources, load_tokenizer(student), settings, seed=0)
+    selection = select_examples(sources, ChatFormat(load_tokenizer(student)), settings, seed=0)
     write_examples(folder / "sft.jsonl", selection)
     recipe = {
         "student": student,

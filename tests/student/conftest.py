@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from drp.student.base import SamplingRequest
-from drp.student.response import load_tokenizer, prompt_ids
+from drp.student.response import ChatFormat, load_tokenizer
 from tests.tiny import save_student
 
 MAX_MODEL_LEN = 256
@@ -33,8 +33,9 @@ def tokenizer(student: Path):
 @pytest.fixture(scope="session")
 def requests(tokenizer) -> list[SamplingRequest]:
     """24 questions of different lengths."""
+    format = ChatFormat(tokenizer)
     questions = [f"How many apples are {n} x {n + 1}?" + " Think." * (n % 5) for n in range(24)]
-    return [SamplingRequest(f"q{n}#0", prompt_ids(tokenizer, question)) for n, question in enumerate(questions)]
+    return [SamplingRequest(f"q{n}#0", format.prompt_ids(question)) for n, question in enumerate(questions)]
 
 
 class Counted:

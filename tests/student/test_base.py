@@ -2,8 +2,8 @@
 
 import pytest
 
-from drp.student.base import Rejection, SamplingRequest, decode_response, derive_seed, limit_response, read_completion
-from drp.student.response import load_tokenizer
+from drp.student.base import GeneratedTokens, Rejection, SamplingRequest, derive_seed, limit_response, read_completion
+from drp.student.response import ChatFormat, load_tokenizer
 
 
 @pytest.fixture
@@ -14,7 +14,7 @@ def own_tokenizer(student):
 
 def test_counts_the_end_token_but_does_not_show_it(tokenizer):
     ids = tokenizer("So 12.\n</think>\n\n12", add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
-    completion = read_completion("a", ids, "stop", tokenizer)
+    completion = read_completion(GeneratedTokens("a", ids, "stop"), ChatFormat(tokenizer))
     assert completion.text == "So 12.\n</think>\n\n12"
     assert completion.n_tokens == len(ids)
     assert completion.n_thinking_tokens == ids.index(tokenizer.convert_tokens_to_ids("</think>"))
@@ -22,14 +22,15 @@ def test_counts_the_end_token_but_does_not_show_it(tokenizer):
 
 def test_all_tokens_are_thinking_where_the_tag_never_came(tokenizer):
     ids = tokenizer("So 12", add_special_tokens=False)["input_ids"]
-    assert read_completion("a", ids, "length", tokenizer).n_thinking_tokens == len(ids)
+    drawn = GeneratedTokens("a", ids, "length")
+    assert read_completion(drawn, ChatFormat(tokenizer)).n_thinking_tokens == len(ids)
 
 
 def test_closing_tag_stays_in_a_tokenizer_that_calls_it_special(own_tokenizer):
     own_tokenizer.add_special_tokens({"extra_special_tokens": ["</think>"]})
     ids = own_tokenizer("a</think>b", add_special_tokens=False)["input_ids"] + [own_tokenizer.eos_token_id]
     assert "</think>" in own_tokenizer.all_special_tokens
-    assert decode_response(own_tokenizer, ids) == "a</think>b"
+    assert ChatFormat(own_tokenizer).decode_response(ids) == "a</think>b"
 
 
 @pytest.mark.parametrize(("n_prompt", "expected"), [(10, 50), (60, 40), (99, 1)])

@@ -7,13 +7,10 @@ from transformers import PreTrainedTokenizerFast
 
 from drp.errors import InputError
 from drp.student.response import (
-    count_thinking_tokens,
+    ChatFormat,
     count_tokens,
     join_response,
     load_tokenizer,
-    prompt_ids,
-    prompt_text,
-    response_text,
     split_response,
 )
 from tests.tiny import R1_NEWER, R1_OLDER, R1_TOKENS, build_tokenizer
@@ -48,7 +45,7 @@ def test_what_was_joined_splits_again(thinking: str, summary: str) -> None:
 
 
 def test_the_prompt_has_bos_once_and_ends_where_the_response_begins(tokenizer: PreTrainedTokenizerFast) -> None:
-    ids = prompt_ids(tokenizer, "1+1?")
+    ids = ChatFormat(tokenizer).prompt_ids("1+1?")
     assert tokenizer("x")["input_ids"][0] == tokenizer.bos_token_id, "this tokenizer must be able to double BOS"
     assert ids.count(tokenizer.bos_token_id) == 1
     assert tokenizer.decode(ids) == f"{BOS}{USER}1+1?{ASSISTANT}<think>\n"
@@ -57,15 +54,15 @@ def test_the_prompt_has_bos_once_and_ends_where_the_response_begins(tokenizer: P
 @pytest.mark.parametrize("response", ["so 2\n</think>\n\n2", "<think>\nso 2\n</think>\n\n2"])
 @pytest.mark.parametrize("template", [R1_NEWER, R1_OLDER])
 def test_prompt_and_response_hold_one_opening_tag(template: str, response: str) -> None:
-    tokenizer = build_tokenizer(template)
-    whole = prompt_text(tokenizer, "1+1?") + response_text(tokenizer, "1+1?", response)
+    format = ChatFormat(build_tokenizer(template))
+    whole = format.prompt_text("1+1?") + format.response_text(response)
     assert whole == f"{BOS}{USER}1+1?{ASSISTANT}<think>\nso 2\n</think>\n\n2"
 
 
 def test_thinking_tokens_end_at_the_closing_tag(tokenizer: PreTrainedTokenizerFast) -> None:
     ids = tokenizer("abc</think>de", add_special_tokens=False)["input_ids"]
-    assert count_thinking_tokens(tokenizer, ids) == 3
-    assert count_thinking_tokens(tokenizer, ids[:2]) == 2
+    assert ChatFormat(tokenizer).count_thinking_tokens(ids) == 3
+    assert ChatFormat(tokenizer).count_thinking_tokens(ids[:2]) == 2
     assert count_tokens(tokenizer, "abc</think>de") == 6
 
 

@@ -55,7 +55,7 @@ def test_folder_without_a_model_says_what_is_missing(tmp_path):
 
 
 def test_model_without_weights_is_an_input_error(tmp_path, student):
-    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
         (tmp_path / name).write_bytes((student / name).read_bytes())
     with pytest.raises(InputError, match=r"student\.model"):
         open_sampler(str(tmp_path), EngineSettings(backend="transformers"), SamplingSettings(), 0)

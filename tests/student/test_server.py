@@ -11,7 +11,9 @@ import pytest
 
 from drp.config.sections import EngineSettings, SamplingSettings
 from drp.errors import InputError, UserError
+from drp.student import server as module
 from drp.student.base import Completion, Rejection, SamplingRequest
+from drp.student.response import ChatFormat
 from drp.student.sampler import open_sampler
 from tests.student.conftest import Counted
 
@@ -20,7 +22,10 @@ GREEDY = SamplingSettings(temperature=0, max_new_tokens=30)
 
 
 class Completions(ThreadingHTTPServer):
-    """Answers each prompt with "ab</think>c", after one error response for each of `statuses`."""
+    """Streams "ab</think>c" for each prompt, after one error response for each of `statuses`.
+
+    n_parts: how many of the three parts it sends. pause_s: before each of them.
+    """
 
     daemon_threads = True
 
@@ -28,6 +33,7 @@ class Completions(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.model, self.statuses, self.bodies = model, [], []
         self.in_flight, self.most_in_flight, self.lock = 0, 0, threading.Lock()
+        self.n_parts, self.pause_s = 3, 0.0
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     @property
@@ -57,10 +63,21 @@ class Handler(BaseHTTPRequestHandler):
         if status != 200:
             self._answer(status, {"error": {"message": "no"}})
             return
-        choice = {"index": 0, "text": "ab</think>c", "finish_reason": "stop", "logprobs": None}
-        usage = {"prompt_tokens": len(body["prompt"]), "completion_tokens": 5, "total_tokens": 9}
-        self._answer(200, {"id": "x", "object": "text_completion", "created": 0, "model": self.server.model,
-                           "choices": [choice], "usage": usage})  # fmt: skip
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()  # HTTP/1.0: the response ends with the connection
+        parts = [("ab", None), ("</think>", None), ("c", "stop")]
+        for text, finish_reason in parts[: self.server.n_parts]:
+            time.sleep(self.server.pause_s)
+            self._send({"choices": [{"index": 0, "text": text, "finish_reason": finish_reason, "logprobs": None}]})
+        if self.server.n_parts == len(parts):
+            self._send({"choices": [], "usage": {"prompt_tokens": 4, "completion_tokens": 5, "total_tokens": 9}})
+            self.wfile.write(b"data: [DONE]\n\n")
+
+    def _send(self, part: dict) -> None:
+        part = {"id": "x", "object": "text_completion", "created": 0, "model": self.server.model, **part}
+        self.wfile.write(f"data: {json.dumps(part)}\n\n".encode())
+        self.wfile.flush()
 
     def _answer(self, status: int, body: dict) -> None:
         data = json.dumps(body).encode()
@@ -113,6 +130,28 @@ def test_transient_errors_are_retried(sampler, completions, requests):
     assert all(isinstance(one, Completion) for one in sampler.sample(iter(requests[:4])))
 
 
+def test_response_that_takes_longer_than_the_silence_limit_comes_through(completions, student, requests, monkeypatch):
+    monkeypatch.setattr(module, "SILENCE_TIMEOUT_S", 0.8)
+    completions.pause_s = 0.4
+    sampler = open_sampler(str(student), engine(completions.address), GREEDY, 0)
+    started = time.monotonic()
+    assert [one.text for one in sampler.sample(iter(requests[:1]))] == ["ab</think>c"]
+    assert time.monotonic() - started > 1.1
+    assert len(completions.bodies) == 1
+    sampler.close()
+
+
+def test_silent_server_and_broken_stream_are_rejections_after_one_request(completions, student, requests, monkeypatch):
+    monkeypatch.setattr(module, "SILENCE_TIMEOUT_S", 0.3)
+    sampler = open_sampler(str(student), engine(completions.address), GREEDY, 0)
+    completions.n_parts = 2
+    assert [type(one) for one in sampler.sample(iter(requests[:1]))] == [Rejection]
+    assert len(completions.bodies) == 1
+    completions.n_parts, completions.pause_s = 3, 0.6
+    assert [type(one) for one in sampler.sample(iter(requests[:1]))] == [Rejection]
+    sampler.close()
+
+
 def test_refused_request_is_rejected_and_others_continue(sampler, completions, requests):
     completions.statuses = [400]
     long = SamplingRequest("long", [5] * 200)
@@ -129,7 +168,7 @@ def test_refused_key_is_a_user_error_that_does_not_show_it(completions, student,
 
 def test_unknown_model_names_the_served_one(completions, student, tokenizer):
     with pytest.raises(InputError, match="it serves") as caught:
-        open_sampler("another", engine(completions.address), GREEDY, 0, tokenizer=tokenizer)
+        open_sampler("another", engine(completions.address), GREEDY, 0, format=ChatFormat(tokenizer))
     assert str(student) in str(caught.value)
 
 

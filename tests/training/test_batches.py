@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from drp.student.response import ChatFormat
 from drp.training.batches import (
     EpochSampler,
     count_targets,
@@ -16,11 +17,12 @@ from drp.training.examples import Example, encode_example
 from tests.tiny import R1_NEWER, build_model, build_tokenizer, make_record
 
 TOKENIZER = build_tokenizer(R1_NEWER)
+FORMAT = ChatFormat(TOKENIZER)
 
 
 def make_examples() -> list[Example]:
     records = [make_record(number, question="How much? " * (1 + number % 3)) for number in (3, 10, 200, 7)]
-    return [encode_example(TOKENIZER, item["id"], item["question"], item["pruned_response"]) for item in records]
+    return [encode_example(FORMAT, item["id"], item["question"], item["pruned_response"]) for item in records]
 
 
 def compute_reference_loss(model: torch.nn.Module, example: Example) -> Tensor:

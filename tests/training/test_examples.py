@@ -11,7 +11,7 @@ from drp.config.sections import TrainSettings
 from drp.errors import InputError
 from drp.records import Failure, Problem
 from drp.student.base import Completion, Rejection, SamplingRequest
-from drp.student.response import load_tokenizer
+from drp.student.response import ChatFormat, load_tokenizer
 from drp.student.rollouts import Rollout, draw
 from drp.training.examples import (
     IGNORED,
@@ -68,7 +68,7 @@ def with_closing(tag: int) -> list[int]:
 def test_ids_and_labels_equal_a_hand_written_example(
     template: str, prompt: list[int], response: list[int], opened: str
 ) -> None:
-    example = encode_example(build_tokenizer(template), "a", "1+1?", f"{opened}Hi.\n</think>\n\n2")
+    example = encode_example(ChatFormat(build_tokenizer(template)), "a", "1+1?", f"{opened}Hi.\n</think>\n\n2")
     assert example.input_ids == prompt + response
     assert example.labels == [IGNORED] * len(prompt) + response
 
@@ -78,13 +78,13 @@ def test_the_thinking_that_a_template_drops_from_assistant_turns_is_trained_on(t
     tokenizer = build_tokenizer(template)
     turns = [{"role": "user", "content": "1+1?"}, {"role": "assistant", "content": "Hi.\n</think>\n\n2"}]
     assert "Hi." not in tokenizer.apply_chat_template(turns, tokenize=False)
-    example = encode_example(tokenizer, "a", "1+1?", "Hi.\n</think>\n\n2")
+    example = encode_example(ChatFormat(tokenizer), "a", "1+1?", "Hi.\n</think>\n\n2")
     assert "Hi.\n</think>\n\n2" in tokenizer.decode([label for label in example.labels if label != IGNORED])
 
 
 def test_ids_and_labels_of_the_shipped_student_equal_a_hand_written_example() -> None:
     tokenizer = load_tokenizer(str(REPOSITORY / "data/tiny/model"))
-    example = encode_example(tokenizer, "a", "What is 1 + 1?", "1 + 1 = 2.\n</think>\n\nThe answer is 2.")
+    example = encode_example(ChatFormat(tokenizer), "a", "What is 1 + 1?", "1 + 1 = 2.\n</think>\n\nThe answer is 2.")
     bos, eos, user, assistant, opening, closing = 0, 1, 1020, 1021, 1022, 1023
     line_break, space, one, two, plus, equals, full_stop_and_break, is_ = 201, 223, 19, 20, 310, 267, 266, 304
     prompt = [bos, user, 57, 277, is_, space, one, plus, space, one, 33, assistant, opening, line_break]
@@ -105,21 +105,22 @@ def test_the_prompt_is_the_one_that_evaluation_sends_to_the_engine(template: str
 
     tokenizer, recorder = build_tokenizer(template), Recorder()
     problem = Problem(id="a", question="1+1?", answer="2", source="hand")
-    list(draw(iter([Rollout(id="a#0", problem=problem)]), recorder, tokenizer))
-    assert recorder.requests[0].prompt_ids == encode_example(tokenizer, "a", "1+1?", "2").prompt_ids
+    list(draw(iter([Rollout(id="a#0", problem=problem)]), recorder, ChatFormat(tokenizer)))
+    assert recorder.requests[0].prompt_ids == encode_example(ChatFormat(tokenizer), "a", "1+1?", "2").prompt_ids
 
 
 def test_a_tokenizer_without_end_of_sequence_token_is_refused() -> None:
     tokenizer = build_tokenizer(QWEN3)
     tokenizer.eos_token = None
     with pytest.raises(InputError, match="end-of-sequence"):
-        encode_example(tokenizer, "a", "1+1?", "2")
+        encode_example(ChatFormat(tokenizer), "a", "1+1?", "2")
 
 
 def select(*records: dict[str, Any] | Failure, seed: int = 0, **settings: Any) -> ExampleSelection:
     sources = [record if isinstance(record, Failure) else TrainingRecord.model_validate(record) for record in records]
     defaults = {"validation_split": 0.0, "cutoff_tokens": 200}
-    return select_examples(sources, build_tokenizer(R1_NEWER), TrainSettings.model_validate(defaults | settings), seed)
+    format = ChatFormat(build_tokenizer(R1_NEWER))
+    return select_examples(sources, format, TrainSettings.model_validate(defaults | settings), seed)
 
 
 def ids(selection: ExampleSelection) -> list[str]:

@@ -8,17 +8,19 @@ from transformers import PreTrainedTokenizerFast, __version__
 
 from drp.config.sections import TrainSettings
 from drp.errors import DrpError, InputError
+from drp.student.response import ChatFormat
 from drp.training.examples import Example, ExampleSelection, encode_example
 from drp.training.preflight import check_example, check_round_trip, inspect_examples
 from tests.tiny import R1_NEWER, R1_TOKENS, build_tokenizer
 
 TOKENIZER = build_tokenizer(R1_NEWER)
+FORMAT = ChatFormat(TOKENIZER)
 BOS, EOS = (TOKENIZER.convert_tokens_to_ids(token) for token in R1_TOKENS[:2])
-GOOD = encode_example(TOKENIZER, "p-0#0", "1+1?", "Hi.\n</think>\n\n2")
+GOOD = encode_example(FORMAT, "p-0#0", "1+1?", "Hi.\n</think>\n\n2")
 
 
 def test_a_good_example_passes_and_is_shown_with_its_loss_marked() -> None:
-    shown = inspect_examples(ExampleSelection(train=[GOOD]), TOKENIZER, TrainSettings())
+    shown = inspect_examples(ExampleSelection(train=[GOOD]), FORMAT, TrainSettings())
     assert shown.prompt == "<｜begin▁of▁sentence｜><｜User｜>1+1?<｜Assistant｜><think>\n"
     assert shown.target == "Hi.\n</think>\n\n2<｜end▁of▁sentence｜>"
     assert (shown.n_prompt_tokens, shown.n_response_tokens) == (len(GOOD.prompt_ids), len(GOOD.response_ids))
@@ -44,17 +46,18 @@ def test_a_bad_example_is_refused_with_its_id(example: Example, message: str) ->
 def test_a_prompt_that_evaluation_would_not_build_is_refused() -> None:
     other = replace(GOOD, prompt_ids=GOOD.prompt_ids[:-1])
     with pytest.raises(DrpError, match="evaluation"):
-        inspect_examples(ExampleSelection(train=[other]), TOKENIZER, TrainSettings())
+        inspect_examples(ExampleSelection(train=[other]), FORMAT, TrainSettings())
 
 
 def test_an_opening_tag_written_twice_is_refused() -> None:
     twice = replace(GOOD, response_ids=[TOKENIZER.convert_tokens_to_ids("<think>"), *GOOD.response_ids])
     with pytest.raises(DrpError, match="2 times"):
-        inspect_examples(ExampleSelection(train=[twice]), TOKENIZER, TrainSettings())
+        inspect_examples(ExampleSelection(train=[twice]), FORMAT, TrainSettings())
 
 
 def check(tokenizer: PreTrainedTokenizerFast, response: str, question: str = "What is 12 * 5?") -> None:
-    check_round_trip(encode_example(tokenizer, "p-1#0", question, response), tokenizer)
+    format = ChatFormat(tokenizer)
+    check_round_trip(encode_example(format, "p-1#0", question, response), format)
 
 
 def build_lossy_tokenizer() -> PreTrainedTokenizerFast:
@@ -79,10 +82,10 @@ def test_text_lost_from_the_question_is_found_too() -> None:
 
 
 def test_every_example_is_checked_for_lost_text() -> None:
-    tokenizer = build_lossy_tokenizer()
-    good, bad = (encode_example(tokenizer, id, "1+1?", text) for id, text in (("a", "2"), ("b", "It is 2.")))
+    format = ChatFormat(build_lossy_tokenizer())
+    good, bad = (encode_example(format, id, "1+1?", text) for id, text in (("a", "2"), ("b", "It is 2.")))
     with pytest.raises(InputError, match=r"^b: .*'It is 2\.'"):
-        inspect_examples(ExampleSelection(train=[good], validation=[bad]), tokenizer, TrainSettings())
+        inspect_examples(ExampleSelection(train=[good], validation=[bad]), format, TrainSettings())
 
 
 @pytest.mark.parametrize(
@@ -95,14 +98,16 @@ def test_a_byte_level_tokenizer_loses_no_text(response: str) -> None:
 def test_unicode_normalization_counts_as_no_loss() -> None:
     tokenizer = build_tokenizer(R1_NEWER)
     tokenizer.backend_tokenizer.normalizer = normalizers.NFC()
-    example = encode_example(tokenizer, "p-1#0", "Cafe\u0301?", "a cafe\u0301\n</think>\n\n60")
+    format = ChatFormat(tokenizer)
+    example = encode_example(format, "p-1#0", "Cafe\u0301?", "a cafe\u0301\n</think>\n\n60")
     assert tokenizer.decode(example.response_ids[:-1]) != example.response
-    check_round_trip(example, tokenizer)
+    check_round_trip(example, format)
 
 
 def test_white_space_dropped_beside_an_added_token_counts_as_no_loss() -> None:
     tokenizer = build_tokenizer(R1_NEWER)
     tokenizer.add_tokens([AddedToken("<step>", lstrip=True, rstrip=True, normalized=False)])
-    example = encode_example(tokenizer, "p-1#0", "1 + 1?", "one \n<step> two\n</think>\n\n2")
+    format = ChatFormat(tokenizer)
+    example = encode_example(format, "p-1#0", "1 + 1?", "one \n<step> two\n</think>\n\n2")
     assert "one<step>two" in tokenizer.decode(example.response_ids)
-    check_round_trip(example, tokenizer)
+    check_round_trip(example, format)

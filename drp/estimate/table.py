@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from drp.chat.prices import Price
 from drp.report.tables import Cell, Table, TableRow, number, write_text
 from drp.runs.progress import write_dollars
-from drp.teachers.llm.dialogue import PlannedRequest
-from drp.teachers.llm.division import estimate_tokens
 
 
 @dataclass(frozen=True)
@@ -51,9 +49,6 @@ class RequestTotals:
 
     def __post_init__(self) -> None:
         self.usd = 0.0 if self.price else None
-
-    def add(self, request: PlannedRequest, times: int = 1) -> None:
-        self.add_tokens(estimate_tokens(request.prompt), request.output_tokens, times)
 
     def add_tokens(self, n_input: int, n_output: int, times: int = 1) -> None:
         """Add `times` requests of this size."""

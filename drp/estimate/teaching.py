@@ -4,6 +4,7 @@ Steps that do not exist yet are expected to be those of the offline teacher. Rec
 stored reply cost nothing.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
@@ -21,12 +22,26 @@ from drp.runs.jsonl import read_records
 from drp.runs.progress import write_dollars
 from drp.runs.rundir import RunDir
 from drp.teachers.llm.dialogue import PlannedRequest
+from drp.teachers.llm.division import estimate_tokens
 from drp.teachers.llm.teacher import LLMTeacher
 from drp.teachers.rules.segmentation import segment
 
 TraceT = TypeVar("TraceT", bound=Trace)
 
 _COMPLAINT_TOKENS = 80  # expected length of what a re-ask says about the rejected reply
+_THINKING_TOKENS = 1500  # of a thinking teacher for one reply; a rough figure, nobody has measured it for these tasks
+_THINKING_MODELS = re.compile(
+    r"^(?:.*/)?(?:o\d|gpt-5|gpt-oss|gemini-(?:2\.5|[3-9])|deepseek-(?:reasoner|r\d)|qwq|magistral|.*(?:thinking|reasoner))",
+    re.IGNORECASE,
+)
+"""Names of models that think before they reply and charge for it as output."""
+_MIN_REPLIES = 10
+"""Stored replies from which on they tell how much a teacher thinks."""
+_OTHER_TOKENIZER = 1.3
+"""A reply may have so many times the estimated tokens without any thinking."""
+_TYPICAL_LIMIT = 450_000
+"""Tokens per minute of a rate limit by which the hours are given if none is configured: OpenAI's for GPT-4o in its
+second usage tier."""
 
 
 class TeachingEstimate:
@@ -40,6 +55,8 @@ class TeachingEstimate:
         self._price = find_price(settings)
         self._teacher = LLMTeacher(None, settings, self._method)
         self.decompose, self.prune = RequestTotals(self._price), RequestTotals(self._price)
+        self._n_limited = 0
+        """Tokens that a rate limit counts: the input, and the output that a request allows."""
 
     def add_trace(self, trace: Trace, times: int = 1) -> None:
         """Add a trace that is still to be decomposed and then pruned, or `times` traces like it."""
@@ -58,8 +75,22 @@ class TeachingEstimate:
         for request in plan(record) if self._asks_model else []:
             if self._stored.has(request):
                 totals.stored += times
-            else:
-                totals.add(request, times)
+                continue
+            n_input, n_output = estimate_tokens(request.prompt), request.output_tokens + self._n_thinking
+            totals.add_tokens(n_input, n_output, times)
+            headroom, limit = self._config.teacher.reply_headroom, self._config.teacher.max_output_tokens
+            n_allowed = min(limit, round(headroom * request.output_tokens)) if headroom else limit
+            self._n_limited += times * (n_input + max(n_allowed, n_output))
+
+    @cached_property
+    def _n_thinking(self) -> int:
+        """Tokens that the teacher thinks for one reply: configured, else as in the stored replies, else by its name."""
+        settings = self._config.teacher
+        if self._config.estimate.teacher_thinking_tokens is not None:
+            return self._config.estimate.teacher_thinking_tokens
+        if self._stored.n_thinking is not None:
+            return self._stored.n_thinking
+        return _THINKING_TOKENS if self._asks_model and _THINKING_MODELS.match(settings.model or "") else 0
 
     def list_stages(self) -> list[StageEstimate]:
         """Decompose, prune, and the expected re-asks of both."""
@@ -78,11 +109,13 @@ class TeachingEstimate:
             return ["the teacher `rules` sends no requests and costs nothing"]
         return [
             "tokens as GPT-4o counts them, within some 4%; other models' tokenizers differ",
-            f"replies of the mean length for the format `{settings.format}`, answer segments left unchanged",
+            f"replies of the mean length for the format `{settings.format}`",
+            *self._describe_thinking(),
             "steps that do not exist yet are those that the offline teacher would make",
             f"re-asks: {self._config.estimate.reask_share:.0%} of all calls (estimate.reask_share)",
             self._describe_price(),
             *self._describe_cap(),
+            self._describe_time(),
             *self._describe_batches(),
         ]
 
@@ -106,6 +139,20 @@ class TeachingEstimate:
         spent = write_dollars(self._stored.spent_usd)
         return [f"teacher.max_cost_usd is ${cap:g}, of which {spent} is spent: {verdict}"]
 
+    def _describe_thinking(self) -> list[str]:
+        if not self._n_thinking:
+            return []
+        return [f"{self._n_thinking:,} tokens of thinking for each reply (estimate.teacher_thinking_tokens)"]
+
+    def _describe_time(self) -> str:
+        settings = self._config.teacher
+        if settings.mode == "batch":
+            return "each round of batches takes up to 24 hours: decompose, prune, and what is asked again after each"
+        limit = settings.tokens_per_minute or _TYPICAL_LIMIT
+        share = 1 + self._config.estimate.reask_share
+        hours = share * self._n_limited / limit / 60
+        return f"{hours:.1f} hours of asking at {limit:,} tokens per minute, if the provider limits them so"
+
     def _describe_batches(self) -> list[str]:
         batches = read_batches(RunDir(self._config.run_dir).batches)
         n = sum(batch.n_requests for batch in batches if batch.is_under_way)
@@ -119,10 +166,19 @@ class _StoredReplies:
         self._settings, self._keys = config.teacher, set[str]()
         self.spent_usd = 0.0
         """What the replies cost, without those whose price was unknown."""
+        n_written, n_paid, n_replies = 0, 0, 0
         for reply in read_records(RunDir(config.run_dir).replies, StoredReply, "raise"):
             self.spent_usd += reply.usage.cost_usd or 0.0
             if reply.finish_reason != "empty":
                 self._keys.add(reply.id)
+            if reply.model == self._settings.model and reply.finish_reason == "stop":
+                n_replies += 1
+                n_written += estimate_tokens(reply.text)
+                n_paid += reply.usage.output_tokens
+        self.n_thinking: int | None = None
+        """Tokens that were paid for each reply beside its text; None if there are too few replies to tell."""
+        if n_replies >= _MIN_REPLIES:
+            self.n_thinking = round((n_paid - n_written) / n_replies) if n_paid > _OTHER_TOKENIZER * n_written else 0
 
     def has(self, request: PlannedRequest) -> bool:
         if not self._keys:

@@ -1,29 +1,23 @@
 """`drp estimate`: calls, tokens, dollars and GPU-hours of what a run still has to do, before anything is spent.
 
 Reads traces.jsonl, steps.jsonl, pruned.jsonl and replies.jsonl as far as they exist. Writes nothing, sends no requests
-and needs no key. Without traces, the estimate is for the configured problems, with responses of a typical length.
+and needs no key. What is not sampled yet is estimated source by source, from the source's own traces, else from
+published figures.
 """
 
 from collections import Counter
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from drp.config.sections import Config
 from drp.errors import ConfigError
-from drp.estimate.machines import (
-    PlannedResponses,
-    count_lines,
-    estimate_eval,
-    estimate_generate,
-    estimate_train,
-    make_typical_trace,
-    mean_tokens,
-    plan_sampling,
-)
+from drp.estimate.machines import count_lines, estimate_eval, estimate_generate, estimate_train
 from drp.estimate.table import StageEstimate, format_estimate
 from drp.estimate.teaching import TeachingEstimate
+from drp.estimate.traces import SourceTraces, make_typical_trace, plan_traces, survey_traces
 from drp.records import Decomposition, Failure, Trace
 from drp.runs.jsonl import read_records
 from drp.runs.manifest import describe_changes, load_manifest
@@ -32,66 +26,98 @@ from drp.runs.rundir import RunDir
 from drp.runs.stage import FinishedRecord, RunOptions
 from drp.stages import decompose, prune
 from drp.stages.evaluate import list_models
+from drp.training.draw import NOT_DRAWN, draw_key
 
 
 def run(config: Config, options: RunOptions = RunOptions()) -> list[StageEstimate]:
     """Print the estimate and return its lines. Raises ConfigError if there are neither traces nor problems."""
     rundir = RunDir(config.run_dir)
     source = options.input or rundir.traces
-    planned, teaching = plan_sampling(config, options.limit), TeachingEstimate(config)
-    generate = estimate_generate(config, planned)
-    if options.input or rundir.traces.exists():
-        n_missing = 0 if options.input else generate.records or 0
-        basis = _take_traces(teaching, config, source, options, n_missing) + _take_steps(teaching, config, options)
-    elif planned:
-        basis = _take_problems(teaching, planned)
-    else:
+    sources, teaching = plan_traces(config, options.limit), TeachingEstimate(config)
+    defects = Counter[str]()
+    if source.exists():
+        traces = islice(read_records(source, Trace), options.limit)
+        defects = survey_traces(sources, traces, lambda trace: decompose.find_defect(trace, config))
+    elif not sources:
         raise ConfigError(f"nothing to estimate: {source} is missing, and `generate.problems` is empty")
+    manifest = load_manifest(source)
+    if options.input or (manifest is not None and manifest.stage != "generate"):
+        for one in sources.values():
+            one.n_planned = one.n_sampled  # nothing more is sampled
+    basis = _take_traces(teaching, config, options, sources, defects) + _take_steps(teaching, config, options)
     lines = [
-        generate,
+        estimate_generate(config, sources.values()),
         *teaching.list_stages(),
-        estimate_train(config, teaching.prune.records, _mean_tokens(planned, config)),
+        estimate_train(config, teaching.prune.records, _mean_usable_tokens(sources)),
         estimate_eval(config, list_models(config), options.limit),
     ]
     report(format_estimate(lines, f"Still to do for {config.run_dir}", [*basis, *teaching.list_assumptions()]))
     return lines
 
 
-def _take_problems(teaching: TeachingEstimate, planned: list[PlannedResponses]) -> list[str]:
-    """Without traces: add one of typical length for each response that `generate` will sample. Returns notes."""
-    for responses in planned:
-        if responses.n:
-            teaching.add_trace(make_typical_trace(responses.tokens), responses.n)
-    return ["no traces yet: assumes that every response is right and has the length given, 70% of it thinking"]
-
-
 def _take_traces(
-    teaching: TeachingEstimate, config: Config, source: Path, options: RunOptions, n_missing: int
+    teaching: TeachingEstimate,
+    config: Config,
+    options: RunOptions,
+    sources: Mapping[str, SourceTraces],
+    defects: Mapping[str, int],
 ) -> list[str]:
-    """Add the traces that are still to be decomposed, and then pruned. Returns notes.
+    """Add the traces that are still to be decomposed and then pruned: those that training draws of the sampled and of
+    the missing ones, and more to replace those that give no example. Returns notes.
 
-    n_missing: responses that are still to be sampled. The same share of them is assumed to be decomposed.
+    defects: how many of the sampled ones cannot be used, by reason.
     """
+    source, n_wanted = options.input or RunDir(config.run_dir).traces, config.train.max_samples
+    n_sampled = sum(one.n_usable for one in sources.values())
+    n_pool = n_sampled + sum(one.n_usable_missing for one in sources.values())
+    share = min(1.0, n_wanted / n_pool) if n_wanted and n_pool else 1.0
+    became, notes = Counter[str](), list[str]()
+    if n_sampled:
+        drawn = decompose.draw_traces(config, source, options)
+        if drawn is not None and n_pool > n_sampled:
+            # Some of those that are drawn now give way to missing ones.
+            keys = sorted(drawn, key=lambda id: draw_key(config.data_seed, id))
+            drawn = set(keys[: round(share * n_sampled)])
+        notes = _take_sampled(teaching, config, options, drawn, became)
+    for one in sources.values():
+        n_like = round(share * one.n_usable_missing)
+        if n_like:
+            teaching.add_trace(make_typical_trace(one.mean_usable_tokens), n_like)
+            became[f"to decompose of those still to be sampled from {one.name}"] = n_like
+    lost = config.estimate.lost_share
+    n_more = min(round(lost / (1 - lost) * teaching.prune.records), n_pool - round(share * n_pool))
+    if n_more:
+        teaching.add_trace(make_typical_trace(_mean_usable_tokens(sources)), n_more)
+        became[f"to replace the {lost:.0%} that give no example (estimate.lost_share)"] = n_more
+    if n_pool > n_sampled:
+        became[NOT_DRAWN] += n_pool - n_sampled - round(share * (n_pool - n_sampled))
+    became.update(defects)
+    where = str(source) if source.exists() else "no traces yet, the student is expected to answer as the paper's did"
+    return [f"{where}: " + ", ".join(f"{what} {n:,}" for what, n in became.items() if n), *notes]
+
+
+def _take_sampled(
+    teaching: TeachingEstimate,
+    config: Config,
+    options: RunOptions,
+    drawn: AbstractSet[str] | None,
+    became: Counter[str],
+) -> list[str]:
+    """Add the sampled traces that are drawn (None: all) and not decomposed yet, and count them. Returns notes."""
+    source = options.input or RunDir(config.run_dir).traces
     done, notes = _find_done(RunDir(config.run_dir).steps, decompose.build_fingerprint(config))
-    drawn = decompose.draw_traces(config, source, options)
-    became: Counter[str] = Counter()
-    records = islice(read_records(source, Trace), options.limit)
-    for record in show_progress("estimate", records, count_lines(source) if options.limit is None else options.limit):
-        if isinstance(record, Failure):
-            became[record.kind] += 1
-        elif record.id in done:
+    n_traces = count_lines(source) if options.limit is None else options.limit
+    for record in show_progress("estimate", islice(read_records(source, Trace), options.limit), n_traces):
+        if isinstance(record, Failure) or decompose.find_defect(record, config):
+            continue
+        if record.id in done:
             became["already decomposed"] += 1
-        elif reason := decompose.find_skip_reason(record, config, drawn):
-            became[reason] += 1
+        elif drawn is not None and record.id not in drawn:
+            became[NOT_DRAWN] += 1
         else:
             teaching.add_trace(record)
             became["to decompose"] += 1
-    n_taken = became["to decompose"] + became["already decomposed"]
-    n_like = round(n_missing * n_taken / became.total()) if n_taken else 0
-    if n_like:
-        teaching.add_trace(make_typical_trace(mean_tokens(source) or 1), n_like)
-        became["the same share of those still to be sampled"] += n_like
-    return [f"{source}: " + ", ".join(f"{what} {n:,}" for what, n in became.items() if n), *notes]
+    return notes
 
 
 def _take_steps(teaching: TeachingEstimate, config: Config, options: RunOptions) -> list[str]:
@@ -100,8 +126,9 @@ def _take_steps(teaching: TeachingEstimate, config: Config, options: RunOptions)
     if not rundir.steps.exists() or not _find_done(rundir.steps, decompose.build_fingerprint(config))[0]:
         return []
     done, notes = _find_done(rundir.pruned, prune.build_fingerprint(config))
+    drawn = prune.draw_decompositions(config, rundir.steps, options)
     for record in islice(read_records(rundir.steps, Decomposition), options.limit):
-        if isinstance(record, Decomposition) and record.id not in done:
+        if isinstance(record, Decomposition) and record.id not in done and (drawn is None or record.id in drawn):
             teaching.add_decomposition(record)
     return notes
 
@@ -116,8 +143,8 @@ def _find_done(target: Path, fingerprint: Mapping[str, Any]) -> tuple[set[str], 
     return {record.id for record in read_records(target, FinishedRecord, "raise")}, []
 
 
-def _mean_tokens(planned: list[PlannedResponses], config: Config) -> int:
-    """Mean length of a response; used for training data that does not exist yet."""
-    n = sum(responses.n or 0 for responses in planned)
-    traces = mean_tokens(RunDir(config.run_dir).traces)
-    return traces or (sum((responses.n or 0) * responses.tokens for responses in planned) // n if n else 0)
+def _mean_usable_tokens(sources: Mapping[str, SourceTraces]) -> int:
+    """Mean length of the traces that may be decomposed, sampled and missing ones."""
+    numbers = {one.name: one.n_usable + one.n_usable_missing for one in sources.values()}
+    n_tokens = sum(numbers[one.name] * one.mean_usable_tokens for one in sources.values())
+    return round(n_tokens / (sum(numbers.values()) or 1))

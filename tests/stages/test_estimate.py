@@ -6,9 +6,7 @@ from pathlib import Path
 import pytest
 
 from drp.config.loading import load_config
-from drp.estimate.machines import PAPER_TOKENS
 from drp.estimate.table import StageEstimate
-from drp.problems import BENCHMARKS
 from drp.runs.manifest import load_manifest
 from drp.stages import estimate
 from drp.teachers.llm.division import estimate_tokens
@@ -188,8 +186,9 @@ def test_without_traces_it_goes_by_the_problems_and_says_so(drp: Drp, config: Pa
     tiny = f"{{name: tiny, path: {REPOSITORY}/data/tiny/test.jsonl, limit: 30}}"
     overrides = [f"generate.problems=[{{name: gsm8k}}, {tiny}]", "generate.sampling.n=2"]
     lines = estimate_stages(config, *overrides)
-    assert lines["generate"].records == lines["decompose"].calls == 2 * (1319 + 30)
+    assert lines["generate"].records == 2 * (1319 + 30)
     assert lines["generate"].output_tokens == 2 * (1319 * 917 + 30 * 2486)
+    assert lines["decompose"].records == lines["decompose"].calls == round(2 * 1319 * 0.917) + 2 * 30
     ended = drp("estimate", config, *flags(overrides), "--limit", 10)
     assert "no traces yet" in ended.out
     assert "917 (gsm8k)" in ended.out
@@ -212,17 +211,119 @@ def test_tokens_a_second_are_taken_from_this_runs_own_work(config: Path, write_l
     assert line.gpu_hours == pytest.approx(line.input_tokens / 1800 / 3600)
 
 
-def test_every_known_benchmark_has_a_length() -> None:
-    assert set(PAPER_TOKENS) == set(BENCHMARKS)
+def write_traces(write_lines: Callable[..., Path], source: str, n: int, n_tokens: int, n_wrong: int = 0) -> None:
+    numbered = [{"id": f"{source}-{k}#0", "problem_id": f"{source}-{k}", "correct": k >= n_wrong} for k in range(n)]
+    write_lines("run/traces.jsonl", *(trace(**ids, source=source, n_tokens=n_tokens) for ids in numbered))
 
 
-def test_a_sample_of_the_traces_tells_what_all_of_them_will_cost(
+def test_a_sample_of_the_traces_tells_what_all_of_its_source_will_cost(
     config: Path, write_lines: Callable[..., Path]
 ) -> None:
-    tiny = f"generate.problems=[{{name: tiny, path: {REPOSITORY}/data/tiny/test.jsonl, limit: 70}}]"
-    lines = estimate_stages(config, tiny)
+    write_traces(write_lines, "tiny", 7, n_tokens=100, n_wrong=1)
+    lines = estimate_stages(
+        config, f"generate.problems=[{{name: tiny, path: {REPOSITORY}/data/tiny/test.jsonl, limit: 70}}]"
+    )
     assert lines["generate"].records == 70 - 7
+    assert lines["generate"].output_tokens == 63 * 100
     assert lines["decompose"].records == lines["decompose"].calls == 6 + 63 * 6 // 7
+
+
+def test_a_sample_of_one_source_tells_nothing_about_another(config: Path, write_lines: Callable[..., Path]) -> None:
+    (config.parent / "run" / "traces.jsonl").unlink()
+    both = ["generate.problems=[{name: gsm8k-train}, {name: prm12k}]", "train.max_samples=null"]
+    only_prm = estimate_stages(config, "generate.problems=[{name: prm12k}]", both[1])
+    write_traces(write_lines, "gsm8k-train", 50, n_tokens=200)
+    lines = estimate_stages(config, *both)
+    assert lines["generate"].output_tokens == 7423 * 200 + (only_prm["generate"].output_tokens or 0)
+    assert lines["decompose"].records == 7473 + (only_prm["decompose"].records or 0)
+    assert (lines["decompose"].output_tokens or 0) > (only_prm["decompose"].output_tokens or 0)
+
+
+def test_only_what_training_draws_is_estimated_and_then_bought(drp: Drp, config: Path) -> None:
+    with LoopbackServer(competent.answer) as server:
+        overrides = at(server, "train.max_samples=3")
+        before = estimate_stages(config, *overrides)["decompose"]
+        assert drp("decompose", config, *flags(overrides)).status == 0
+        sent = [request.question.messages[0][1] for request in server.requests]
+        assert before.records == 3
+        assert before.input_tokens == sum(map(estimate_tokens, sent))
+        assert estimate_stages(config, *overrides)["decompose"].records == 0
+        assert estimate_stages(config, *overrides)["prune"].records == 3
+
+
+def test_traces_that_replace_refused_ones_are_paid_for_as_well(config: Path) -> None:
+    (config.parent / "run" / "traces.jsonl").unlink()
+    overrides = ["generate.problems=[{name: gsm8k-train}, {name: prm12k}]", "train.max_samples=1000"]
+    lines = estimate_stages(config, *overrides, "estimate.lost_share=0.2")
+    assert lines["decompose"].records == lines["prune"].records == 1250
+    assert lines["train"].records == 950
+    everything = estimate_stages(config, overrides[0], "train.max_samples=null")["decompose"]
+    assert everything.records == round(7473 * 0.917) + round(12000 * 0.924)
+
+
+def test_students_of_other_sizes_have_other_lengths(config: Path) -> None:
+    tokens = [
+        estimate_stages(config, f"student.model=R1-Distill-Qwen-{size}", "eval.benchmarks=[{name: gsm8k}]")["eval"]
+        for size in ("7B", "1.5B")
+    ]
+    assert [line.output_tokens for line in tokens] == [1319 * (917 + 328), 1319 * (1443 + 721)]
+
+
+def test_responses_without_cutoff_are_longer(config: Path) -> None:
+    aime = ["eval.benchmarks=[{name: aime24}]", "student.model=R1-Distill-Qwen-7B"]
+    capped, uncapped = (
+        estimate_stages(config, *aime, f"eval.sampling.max_new_tokens={limit}")["eval"] for limit in (12000, 131072)
+    )
+    assert capped.output_tokens == 30 * (8674 + 4966)
+    assert (uncapped.output_tokens or 0) > 30 * 54339
+
+
+def test_hours_come_from_published_speeds_before_any_run(config: Path) -> None:
+    overrides = [
+        "student.model=R1-Distill-Qwen-7B",
+        "eval.benchmarks=[{name: gsm8k}]",
+        "eval.sampling.max_new_tokens=100",
+    ]
+    a100 = estimate_stages(config, *overrides)
+    assert a100["eval"].gpu_hours == pytest.approx((2 * 1319 * 100 / 4000 + 2 * 100 / 48) / 3600)
+    assert a100["train"].gpu_hours == pytest.approx((a100["train"].input_tokens or 0) / 2926 / 3600)
+    assert any("QwenLM/Qwen" in note for note in a100["train"].notes)
+    h100 = estimate_stages(config, *overrides, "estimate.gpu=h100-80gb")
+    assert (h100["eval"].gpu_hours or 0) < (a100["eval"].gpu_hours or 0)
+
+
+def test_thinking_of_the_teacher_is_paid_as_output(drp: Drp, config: Path) -> None:
+    def spend(*overrides: str) -> int:
+        return estimate_stages(config, *overrides)["decompose"].output_tokens or 0
+
+    silent, thinking = spend(), spend("teacher.model=gemini-2.5-flash")
+    assert thinking == silent + 6 * 1500
+    assert spend("teacher.model=gemini-2.5-flash", "estimate.teacher_thinking_tokens=0") == silent
+    assert spend("estimate.teacher_thinking_tokens=100") == silent + 600
+    assert "1,500 tokens of thinking" in drp("estimate", config, "--set", "teacher.model=o4-mini").out
+
+
+def test_thinking_is_measured_by_the_stored_replies(config: Path, write_lines: Callable[..., Path]) -> None:
+    silent = estimate_stages(config)["decompose"].output_tokens or 0
+    text, usage = 10 * "Step 1: and so on. ", {"calls": 1, "input_tokens": 9, "output_tokens": 2000, "cost_usd": 0.1}
+    write_lines(
+        "run/replies.jsonl",
+        *(
+            {"id": f"{n:064x}", "provider": "openai", "model": "gpt-4o", "text": text, "finish_reason": "stop"}
+            | {"usage": usage, "time": "2026-01-01T00:00:00Z"}
+            for n in range(10)
+        ),
+    )
+    assert estimate_stages(config)["decompose"].output_tokens == silent + 6 * (2000 - estimate_tokens(text))
+
+
+def test_hours_under_a_rate_limit_follow_what_a_request_allows(drp: Drp, config: Path) -> None:
+    def hours(*overrides: str) -> float:
+        limit = ["teacher.tokens_per_minute=100", *overrides]
+        [line] = [line for line in drp("estimate", config, *flags(limit)).out.splitlines() if "of asking" in line]
+        return float(line.split()[1])
+
+    assert 1 < hours() < hours("teacher.reply_headroom=null") / 2
 
 
 def test_batches_cost_half(config: Path) -> None:

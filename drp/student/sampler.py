@@ -15,6 +15,7 @@ from typing import Any, Literal
 from drp.config.sections import EngineSettings, SamplingSettings, StudentSettings
 from drp.errors import ConfigError, InputError, MissingExtra, first_line
 from drp.student.base import Sampler, read_rank
+from drp.student.gpu import require_usable_gpu
 from drp.student.response import ChatFormat, load_format
 from drp.student.server import ServerSampler
 from drp.student.transformers import TransformersSampler
@@ -52,7 +53,8 @@ def open_sampler(
     adapter: a folder with a LoRA adapter, which is applied without merging it.
 
     Raises InputError if there is no such model or it cannot be loaded, MissingExtra if the backend is not installed,
-    UserError if the server cannot be reached, ConfigError for a server with `adapter`.
+    UserError if the server cannot be reached or the machine has a GPU that torch cannot use, ConfigError for a server
+    with `adapter`.
     """
     backend = choose_backend(engine)
     student = StudentSettings(model=model, revision=revision, trust_remote_code=trust_remote_code)
@@ -66,6 +68,7 @@ def open_sampler(
     if backend == "vllm":
         set_environment()
         require_vllm()
+    require_usable_gpu(start_cuda=backend == "transformers")
     try:
         config = read_model_config(model, revision, trust_remote_code)
     except (ImportError, RuntimeError) as error:

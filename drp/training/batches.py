@@ -247,8 +247,8 @@ def _compare_logits(model: PreTrainedModel, name: str, precision: str) -> str:
             joined = model(**join_rows(rows), use_cache=False).logits[0].float()
         except torch.OutOfMemoryError:
             raise
-        except (RuntimeError, ValueError, TypeError, KeyError, ImportError) as error:
-            return f"{type(model).__name__} cannot compute joined examples ({first_line(error)})"
+        except (RuntimeError, ValueError, TypeError, KeyError, ImportError) as failure:
+            return f"{type(model).__name__} cannot compute joined examples ({first_line(failure)})"
     if model.config._attn_implementation != name:
         return f"{type(model).__name__} has an attention of its own"
     error = float((expected - joined).abs().max() / expected.abs().max().clamp(min=1.0))
@@ -298,20 +298,19 @@ def attend_varlen(
 def _load_varlen() -> Callable[..., Tensor]:
     """torch's variable-length attention, for key-value heads that query heads share. Raises ImportError before torch
     2.11, where it has no window or does not exist."""
-    from torch.nn.attention.varlen import varlen_attn
+    from torch.nn.attention import varlen
 
+    varlen_attn: Callable[..., Any] = varlen.varlen_attn
     known = signature(varlen_attn).parameters
     if "window_size" not in known:
         raise ImportError("needs torch 2.11 or newer")
     share: dict[str, Any] = {"enable_gqa": True} if "enable_gqa" in known else {}
 
-    def attend(query: Tensor, key: Tensor, value: Tensor, *rest: Any, **given: Any) -> Tensor:
+    def attend(query: Tensor, key: Tensor, value: Tensor, *rest: Any, **given: Any) -> Any:
         groups = query.shape[1] // key.shape[1]
         if groups > 1 and not share:  # torch 2.11 expects as many key-value heads as query heads
             key, value = (states.repeat_interleave(groups, dim=1) for states in (key, value))
-        out = varlen_attn(query, key, value, *rest, **given, **share)
-        assert isinstance(out, Tensor)
-        return out
+        return varlen_attn(query, key, value, *rest, **given, **share)
 
     return attend
 

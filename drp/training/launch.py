@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from drp.config.sections import TrainSettings
 from drp.errors import ConfigError, DrpError, MissingExtra
+from drp.student.gpu import require_usable_gpu
 
 T = TypeVar("T")
 
@@ -35,8 +36,8 @@ def count_processes(settings: TrainSettings) -> int:
 
 
 def check_machine(settings: TrainSettings) -> None:
-    """Raises ConfigError or MissingExtra if the settings do not fit together, or this machine cannot do what they ask.
-    Imports torch only to ask for GPUs."""
+    """Raises ConfigError or MissingExtra if the settings do not fit together, or this machine cannot do what they ask;
+    UserError if it has a GPU that torch cannot use. Imports torch only to ask for GPUs."""
     n = count_processes(settings)
     if settings.gradient_accumulation % n:
         raise ConfigError(
@@ -53,6 +54,7 @@ def check_machine(settings: TrainSettings) -> None:
         )
     if settings.liger and find_spec("liger_kernel") is None:
         raise MissingExtra("train.liger: needs Liger's kernels: pip install 'drp-reasoning[liger]'; or set it to false")
+    require_usable_gpu(start_cuda=True)
     if settings.liger or (n > 1 and not is_launched()):
         _check_gpus(settings)
 

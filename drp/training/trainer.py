@@ -51,7 +51,8 @@ class OneDeviceArguments(TrainingArguments):
 
     @property
     def n_gpu(self) -> int:
-        return min(1, super().n_gpu)
+        n: int = super().n_gpu
+        return min(1, n)
 
 
 def build_arguments(

@@ -109,13 +109,14 @@ class ReplyStore:
     """The replies of one run directory, for one process at a time. The constructor touches no file, `open` does.
 
     stage: who sends requests now; written into each reply.
+    shared: the replies of another run directory, which are read, but neither counted nor written. It may be missing.
     paid: what this stage has paid for, over all its runs; None until `open`.
     spent_usd: dollars that all stages spent, for replies whose price was known. unpriced: usage of the other replies.
     n_limited: replies to requests with an output limit below the maximum. n_cut_short: those of them that reached it.
     """
 
-    def __init__(self, path: Path, stage: str | None = None) -> None:
-        self.path, self.stage = path, stage
+    def __init__(self, path: Path, stage: str | None = None, shared: Path | None = None) -> None:
+        self.path, self.stage, self._shared_path = path, stage, shared
         self.paid: Usage | None = None
         self.spent_usd = 0.0
         self.unpriced = Usage()
@@ -139,8 +140,10 @@ class ReplyStore:
             self._appender = self._resources.enter_context(Appender(self.path))
             # Where each reply begins in the file. SQLite takes 50 bytes a reply for it, a dict would take 130.
             self._index = sqlite3.connect(":memory:")
-            self._index.execute("CREATE TABLE replies (id BLOB PRIMARY KEY, start INTEGER) WITHOUT ROWID")
+            columns = "id BLOB PRIMARY KEY, start INTEGER, is_shared INTEGER"
+            self._index.execute(f"CREATE TABLE replies ({columns}) WITHOUT ROWID")
             self._resources.callback(self._index.close)
+            self._open_shared()
             with explain_os_errors(self.path):
                 self._file = self._resources.enter_context(self.path.open("rb"))
                 for line, reply in read_lines(self.path, StoredReply, "raise", fix=_FIX):
@@ -154,12 +157,15 @@ class ReplyStore:
 
     def find(self, key: str) -> StoredReply | None:
         """The reply to the request with this hash, or None."""
-        row = self._index.execute("SELECT start FROM replies WHERE id = ?", (bytes.fromhex(key),)).fetchone()
+        query = "SELECT start, is_shared FROM replies WHERE id = ?"
+        row = self._index.execute(query, (bytes.fromhex(key),)).fetchone()
         if row is None:
             return None
+        start, is_shared = row
+        file = self._shared_file if is_shared else self._file
         with explain_os_errors(self.path):
-            self._file.seek(row[0])
-            return StoredReply.model_validate_json(self._file.readline())
+            file.seek(start)
+            return StoredReply.model_validate_json(file.readline())
 
     def was_cut_short(self, key: str) -> bool:
         """Whether a reply to the request with this hash reached a limit below the maximum."""
@@ -194,6 +200,15 @@ class ReplyStore:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
 
+    def _open_shared(self) -> None:
+        """Add the shared replies to the index. A reply of this run directory takes the place of a shared one."""
+        if self._shared_path is None or not self._shared_path.exists():
+            return
+        with explain_os_errors(self._shared_path):
+            self._shared_file = self._resources.enter_context(self._shared_path.open("rb"))
+        for line, reply in read_lines(self._shared_path, StoredReply, "raise", fix=_FIX):
+            self._add(reply, line.offset, is_shared=True)
+
     def _count(self, reply: StoredReply, start: int) -> None:
         """Add a reply that begins at byte `start` of the file to the sums and to the index."""
         if reply.stage == self.stage and self.paid is not None:
@@ -203,8 +218,12 @@ class ReplyStore:
         else:
             self.spent_usd += reply.usage.cost_usd
         self.n_limited += reply.max_tokens is not None
+        self.n_cut_short += reply.is_cut_short
+        self._add(reply, start)
+
+    def _add(self, reply: StoredReply, start: int, *, is_shared: bool = False) -> None:
         if reply.is_cut_short:
-            self.n_cut_short += 1
             self._cut_short.add(reply.id)
         elif reply.finish_reason != "empty":
-            self._index.execute("INSERT OR REPLACE INTO replies VALUES (?, ?)", (bytes.fromhex(reply.id), start))
+            row = (bytes.fromhex(reply.id), start, is_shared)
+            self._index.execute("INSERT OR REPLACE INTO replies VALUES (?, ?, ?)", row)

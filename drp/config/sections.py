@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, model_validator
 
 from drp.credentials import hide_credentials
+from drp.errors import ConfigError
 
 # `decompose.copy` hides a deprecated method of pydantic's.
 warnings.filterwarnings("ignore", 'Field name "copy" in "DecomposeSettings" shadows')
@@ -361,8 +362,8 @@ class TrainSettings(Section):
     cutoff_tokens: PositiveInt = 4096
     """Limit of prompt and response together, in tokens. Longer examples are dropped and counted, never truncated."""
     max_samples: PositiveInt | None = 8000
-    """Train on at most so many examples, drawn with the run's seed. Decompose and prune work on the same draw: they take
-    as many traces as are needed for so many examples, and no more. None: all."""
+    """Train on at most so many examples, drawn with the run's seed. Decompose and prune work on the same draw: they
+    take as many traces as are needed for so many examples, and no more. None: all."""
     validation_split: float = Field(default=0.05, ge=0, lt=1)
     """Share of the examples held out for the validation loss."""
     eval_steps: PositiveInt = 300
@@ -506,6 +507,10 @@ class Config(Section):
     """Another run directory, from which this run takes what both have in common: its finished artifacts that have the
     same fingerprint and the same input are copied (problems, traces, steps, prunings, evaluations), and its teacher's
     replies are not paid for again. The rest is made here. None: everything is made here."""
+    reuse: Annotated[Path | None, OPERATIONAL] = None
+    """Another run directory, from which this run takes what both have in common: its finished artifacts that have the
+    same fingerprint and the same input are copied (problems, traces, steps, prunings, evaluations), and its teacher's
+    replies are not paid for again. The rest is made here. None: everything is made here."""
     seed: int = 0
     """Seed of sampling, of training, and of every random draw."""
     max_failures: Annotated[float, Field(ge=0), OPERATIONAL] = 0.2
@@ -528,6 +533,15 @@ class Config(Section):
     def data_seed(self) -> int:
         """The seed of problems and traces, and of which traces the teacher works on."""
         return self.seed if self.generate.seed is None else self.generate.seed
+
+    def find_twin(self, target: Path) -> Path | None:
+        """The artifact in the run directory `reuse` that is at the same place as `target` in this one; None without
+        `reuse`, and for a `target` elsewhere. Raises ConfigError if there is no such run directory."""
+        if self.reuse is None or not target.is_relative_to(self.run_dir):
+            return None
+        if not self.reuse.is_dir():
+            raise ConfigError(f"`reuse`: {self.reuse} does not exist; make that run first, or set `reuse` to null")
+        return self.reuse / target.relative_to(self.run_dir)
 
     def find_twin(self, target: Path) -> Path | None:
         """The artifact in the run directory `reuse` that is at the same place as `target` in this one."""

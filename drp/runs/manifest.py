@@ -170,14 +170,7 @@ def prepare_manifest(
             raise InputError(
                 f"{target}: exists, but has no manifest that says what made it; move it, or use --overwrite"
             )
-    changes = [] if old is None else list(describe_changes(old.fingerprint, json.loads(json.dumps(fingerprint))))
-    digests = {}
-    for number, path in enumerate(inputs):
-        key = f"{number}:{path.name}"
-        before = old.inputs.get(key) if old else None
-        digests[key] = InputDigest.of(path, before.n_bytes if before else 0)
-        if before and digests[key].prefix_sha256 != before.sha256:
-            changes.append(f"input {path}: its records changed")
+    digests, changes = compare_with(old, fingerprint, inputs)
     if changes:
         listed = "\n  ".join(changes)
         raise InputError(
@@ -190,6 +183,21 @@ def prepare_manifest(
     if old is not None:
         new.state, new.started, new.seconds, new.paid = old.state, old.started, old.seconds, old.paid
     return new
+
+
+def compare_with(
+    old: Manifest | None, fingerprint: dict[str, Any], inputs: Sequence[Path]
+) -> tuple[dict[str, InputDigest], list[str]]:
+    """The inputs' digests, and in what an artifact made from these inputs would differ from that of the manifest."""
+    changes = [] if old is None else list(describe_changes(old.fingerprint, json.loads(json.dumps(fingerprint))))
+    digests = {}
+    for number, path in enumerate(inputs):
+        key = f"{number}:{path.name}"
+        before = old.inputs.get(key) if old else None
+        digests[key] = InputDigest.of(path, before.n_bytes if before else 0)
+        if before and digests[key].prefix_sha256 != before.sha256:
+            changes.append(f"input {path}: its records changed")
+    return digests, changes
 
 
 def is_empty(path: Path) -> bool:

@@ -28,6 +28,7 @@ from drp.records import Failure, Omission, Record, Usage
 from drp.runs.jsonl import Appender, explain_os_errors, lock, read_records, write_atomically
 from drp.runs.manifest import Counts, Manifest, check_input, is_empty, prepare_manifest, remove_artifact
 from drp.runs.progress import Progress, report, say
+from drp.runs.reuse import copy_artifact, find_copy
 from drp.runs.rundir import failures_path, manifest_path
 
 InT = TypeVar("InT", bound=Record)
@@ -53,6 +54,7 @@ class Stage(Generic[InT, OutT]):
     skip_reason: the reason to leave a record out, or None to work on it.
     fan_out: how many records `read` makes of one line.
     store: the replies that the stage pays for; None for a stage without a paid teacher.
+    twin: the same artifact in the run directory `reuse`, which is copied if this stage would make it again.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Stage(Generic[InT, OutT]):
     skip_reason: Callable[[InT], str | None] = lambda _: None
     fan_out: int = 1
     store: PaidReplies | None = None
+    twin: Path | None = None
 
     @property
     def paid(self) -> Usage | None:
@@ -188,6 +191,9 @@ class Tally:
 def _make(stage: Stage[Any, Any], options: RunOptions) -> Tally:
     if options.overwrite:
         remove_artifact(stage.target, [stage.target, failures_path(stage.target)])
+    if stage.twin and find_copy(stage.twin, stage.target, stage.fingerprint, stage.inputs):
+        copy_artifact(stage.twin, stage.target)
+        say(f"{stage.name}: {stage.twin} is made as configured here and was copied")
     manifest = _prepare(stage)
     tally = Tally(manifest.counts)
     with manifest.track(stage.target):
@@ -208,7 +214,7 @@ def _remake(stage: Stage[Any, Any], options: RunOptions) -> Tally:
         folder.mkdir(parents=True)
         try:
             draft = folder / target.name
-            tally = _make(replace(stage, target=draft), options)
+            tally = _make(replace(stage, target=draft, twin=None), options)
             _check_replacement(tally, target)
             if target.exists():
                 write_atomically(target.with_name(f"{target.name}.before"), lambda copy: shutil.copyfile(target, copy))
@@ -304,6 +310,8 @@ def _find_missing(
 def _describe_plan(stage: Stage[Any, Any], options: RunOptions) -> Counts:
     """Report what a run would do."""
     tally = Tally()
+    if stage.twin and find_copy(stage.twin, stage.target, stage.fingerprint, stage.inputs):
+        report(f"{stage.name} would copy {stage.twin}")
     if not (options.overwrite or options.reparse):
         _prepare(stage)
         tally.load(stage.target)

@@ -49,6 +49,7 @@ def run(config: Config, options: RunOptions = RunOptions()) -> Counts:
         work=work,
         skip_reason=lambda trace: find_skip_reason(trace, config, drawn),
         store=store,
+        twin=config.find_twin(options.output or rundir.steps),
     )
     return run_stage(stage, options, config.max_failures)
 

@@ -75,6 +75,7 @@ def _evaluate_model(name: str, model: EvalModel, config: Config, options: RunOpt
                 read=partial(read_rollouts, problems, config.eval.sampling.n),
                 work=partial(evaluate, responder),
                 fan_out=config.eval.sampling.n,
+                twin=config.find_twin(folder / f"{benchmark.name}.jsonl"),
             )
             run_stage(stage, options, config.max_failures)
     if not options.dry_run:

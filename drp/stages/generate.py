@@ -21,6 +21,7 @@ from drp.student.rollouts import GradedResponse, Responder, Rollout, read_rollou
 
 def run(config: Config, options: RunOptions = RunOptions()) -> Counts:
     """Sample the missing responses. Raises as `run_stage` does, and ConfigError if no problems are configured."""
+    config = config.model_copy(update={"seed": config.data_seed})
     rundir = RunDir(config.run_dir)
     source = options.input or rundir.problems
     if options.input is None:
@@ -41,6 +42,7 @@ def run(config: Config, options: RunOptions = RunOptions()) -> Counts:
         read=lambda: read_rollouts(source, config.generate.sampling.n),
         work=partial(generate, config),
         fan_out=config.generate.sampling.n,
+        twin=config.find_twin(options.output or rundir.traces),
     )
     return run_stage(stage, options, config.max_failures)
 

@@ -50,6 +50,7 @@ def write_problems(
         fingerprint={"problems": [source.identity() for source in sources], "seed": config.seed},
         read=lambda: load_problems(sources, config.seed),
         work=lambda problems: (problem for problem in problems),
+        twin=config.find_twin(target),
     )
     return run_stage(stage, options, config.max_failures)
 

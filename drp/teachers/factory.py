@@ -48,12 +48,14 @@ def open_teacher(
 
 
 def open_store(config: Config, task: Task) -> "ReplyStore | None":
-    """The run directory's stored replies, not opened yet: `open_teacher` does that. None for the offline teacher."""
+    """The stored replies of the run directory, and of the one in `reuse`; not opened yet: `open_teacher` does that. None
+    for the offline teacher."""
     if config.teacher.provider == "rules":
         return None
     from drp.chat.store import ReplyStore
 
-    return ReplyStore(RunDir(config.run_dir).replies, task)
+    shared = RunDir(config.reuse).replies if config.reuse else None
+    return ReplyStore(RunDir(config.run_dir).replies, task, shared)
 
 
 def describe_teacher(config: Config, task: Task) -> dict[str, Any]:

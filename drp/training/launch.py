@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from drp.config.sections import TrainSettings
 from drp.errors import ConfigError, DrpError, MissingExtra
+from drp.runs.progress import say
 from drp.student.gpu import require_usable_gpu
 
 T = TypeVar("T")
@@ -89,8 +90,8 @@ def broadcast(value: T) -> T:
 def launch_processes(n: int, work: Callable[..., T], *arguments: Any) -> T:
     """Call `work` in `n` new processes with torch.distributed's environment variables. Returns rank 0's result.
 
-    Raises the DrpError that a process raised, a DrpError if one was killed, and KeyboardInterrupt, once all processes
-    have ended.
+    Raises the DrpError that a process raised, a DrpError if one was killed or failed in another way, and
+    KeyboardInterrupt, once all processes have ended.
     """
     import torch
     from accelerate.utils import PrepareForLaunch, patch_environment
@@ -156,12 +157,25 @@ def _wait(processes: Any) -> BaseException | None:
                 if process.is_alive():
                     process.terminate()
         except ProcessRaisedException as error:
-            return KeyboardInterrupt() if interrupted else error
+            return KeyboardInterrupt() if interrupted else DrpError(_describe_exception(error))
         except ProcessExitedException as error:
             return KeyboardInterrupt() if interrupted else DrpError(_describe_exit(error))
 
 
+def _describe_exception(error: Any) -> str:
+    """Says the process's traceback on stderr. Returns its last line, and what to do about it."""
+    trace = str(error).strip()
+    say(trace)
+    hint = ""
+    if "NCCL" in trace:
+        hint = "; the GPUs could not exchange data: NCCL_DEBUG=INFO shows why, NCCL_P2P_DISABLE=1 avoids direct links"
+    return f"train: process {error.error_index} failed: {trace.splitlines()[-1]}{hint}"
+
+
 def _describe_exit(error: Any) -> str:
     end = f"was killed ({error.signal_name})" if error.signal_name else f"ended with status {error.exit_code}"
-    hint = "; often because memory ran out: see `drp train --preview`" if error.signal_name == "SIGKILL" else ""
+    hint = ""
+    if error.signal_name == "SIGKILL":
+        hint = "; often because the machine's memory ran out: each process holds the model, so set fewer "
+        hint += "train.num_processes, or see `drp train --preview`"
     return f"train: process {error.error_index} {end}{hint}; the same command resumes from the last checkpoint"

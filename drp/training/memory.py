@@ -12,6 +12,8 @@ result is approximate. The CUDA context, allocator caches and the interpreter ar
     memory per process: 3.3 GiB weights, 281.8 MiB trained weights with gradients and optimizer state, ...
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psutil
@@ -19,6 +21,7 @@ import torch
 from pydantic import BaseModel
 
 from drp.config.sections import Config, TrainSettings
+from drp.errors import DrpError, first_line
 from drp.training.examples import ExampleSelection
 from drp.training.launch import count_processes
 from drp.training.student import add_adapter, build_meta_model, choose_precision
@@ -222,3 +225,43 @@ def format_bytes(n_bytes: int) -> str:
         if n_bytes >= size:
             return f"{n_bytes / size:,.1f} {unit}"
     return f"{n_bytes / 2**10:,.0f} KiB"
+
+
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
+"""What torch's messages say when an allocation fails, on a GPU or a CPU."""
+
+
+@contextmanager
+def explain_memory_errors(settings: TrainSettings) -> Iterator[None]:
+    """Turn what torch raises when memory runs out into a DrpError with the settings that need less."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not isinstance(error, MemoryError) and not any(sign in str(error) for sign in OUT_OF_MEMORY):
+            raise
+        reason = f" ({first_line(error)})" if str(error) else ""
+        raise DrpError(f"train: memory ran out on {_describe_device()}{reason}; {_advise(settings)}") from error
+
+
+def _describe_device() -> str:
+    if not torch.cuda.is_available():
+        return "the CPU"
+    free, total = torch.cuda.mem_get_info()
+    own = torch.cuda.memory_reserved()
+    others = total - free - own
+    return (
+        f"{torch.cuda.get_device_name()}, of whose {format_bytes(total)} this process holds {format_bytes(own)} and "
+        f"others, with what CUDA itself needs, {format_bytes(others)}"
+    )
+
+
+def _advise(settings: TrainSettings) -> str:
+    advice = []
+    if not settings.gradient_checkpointing:
+        advice.append("train.gradient_checkpointing=true, with which the same command resumes from the last checkpoint")
+    if settings.batch_size > 1:
+        n = settings.batch_size * settings.gradient_accumulation
+        advice.append(f"train.batch_size=1 with train.gradient_accumulation={n}, from the start (--overwrite)")
+    if not advice:
+        advice.append("train.method=qlora, a smaller train.cutoff_tokens, or train.strategy=fsdp on several GPUs")
+    return f"set {'; or '.join(advice)}. `drp train --preview` estimates what a setting needs"

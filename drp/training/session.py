@@ -30,6 +30,7 @@ from drp.training.export import (
     save_merged,
 )
 from drp.training.launch import broadcast, connect_processes, count_processes, is_main_process
+from drp.training.memory import explain_memory_errors
 from drp.training.student import add_adapter, choose_precision, load_base, skip_input_casts
 from drp.training.summary import TrainDir, TrainResult, TrainSetup, rewind_log
 from drp.training.trainer import CheckpointBest, GracefulStop, ResponseTrainer, StepBar, build_arguments
@@ -40,12 +41,14 @@ Weights = dict[str, torch.Tensor]
 def train_student(config: Config, selection: ExampleSelection, tokenizer: Tokenizer, folder: TrainDir) -> TrainResult:
     """Train, and write `log.jsonl`, `adapter/` (except with `train.method` full) and `merged/`.
 
-    Raises KeyboardInterrupt after a request to stop, with a checkpoint written; DrpError if the loss is not finite.
+    Raises KeyboardInterrupt after a request to stop, with a checkpoint written; DrpError if the loss is not finite or
+    memory runs out.
     """
     disable_progress_bar()  # type: ignore[no-untyped-call]
-    model, setup = _prepare_model(config, connect_processes())
-    _check_vocabulary(selection, model)
-    weights = _optimize(config, selection, model, setup, folder)
+    with explain_memory_errors(config.train):
+        model, setup = _prepare_model(config, connect_processes())
+        _check_vocabulary(selection, model)
+        weights = _optimize(config, selection, model, setup, folder)
     if is_main_process():
         _export(config, model, weights, tokenizer, folder)
         check_export(folder.merged, selection.train[0], config.student)

@@ -21,7 +21,8 @@ def choose_precision(precision: str) -> str:
         raise ConfigError("train.precision: `fp16` needs a GPU; use `fp32` or `auto`")
     if precision != "auto":
         return precision
-    return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "fp32"
+    # Older GPUs emulate bf16, slower than fp32.
+    return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
 
 
 def load_base(config: Config, precision: str, device: torch.device) -> PreTrainedModel:

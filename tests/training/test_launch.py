@@ -15,10 +15,10 @@ from safetensors.torch import load_file
 
 from drp.config.loading import dump_config
 from drp.config.sections import Config
-from drp.errors import ConfigError
+from drp.errors import ConfigError, DrpError
 from drp.training.batches import FILLER, EpochSampler, add_fillers, count_targets, join_examples, pad_examples
 from drp.training.checkpoints import is_sharded
-from drp.training.launch import check_machine
+from drp.training.launch import check_machine, launch_processes
 from tests.tiny import make_config
 from tests.training.runs import ADAPTER, prepare, read_log, run
 from tests.training.test_batches import make_examples
@@ -127,6 +127,18 @@ def test_a_launcher_can_end_a_process_whose_main_process_never_connects(student:
             process.kill()
     assert process.returncode == -signal.SIGTERM
     assert "drp:" not in errors
+
+
+def fail_on_purpose() -> None:
+    if os.environ["RANK"] == "1":
+        raise ValueError("the second process failed")
+
+
+@pytest.mark.slow
+def test_a_process_that_fails_is_reported_with_its_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(DrpError, match="process 1 failed: ValueError: the second process failed"):
+        launch_processes(2, fail_on_purpose)
+    assert "Traceback" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("n_examples", [8, 9, 12, 17])

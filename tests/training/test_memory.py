@@ -7,12 +7,14 @@ import pytest
 import torch
 
 from drp.config.sections import Config
+from drp.errors import DrpError
 from drp.stages import train
 from drp.training.batches import install_padding_free_attention, join_examples, sum_loss
 from drp.training.examples import Example, ExampleSelection
-from drp.training.memory import compute_need, estimate_memory, measure_shape
+from drp.training.memory import compute_need, estimate_memory, explain_memory_errors, measure_shape
 from drp.training.student import add_adapter, load_base, skip_input_casts
-from tests.training.runs import prepare
+from drp.training.trainer import ResponseTrainer
+from tests.training.runs import prepare, read_log, run
 
 TINY = Path(__file__).parents[2] / "data/tiny/model"
 EXAMPLES = [
@@ -86,6 +88,40 @@ def test_sharded_and_quantized_weights_need_less(tmp_path: Path) -> None:
     whole = weigh()
     assert weigh(num_processes=8, strategy="fsdp", gradient_accumulation=8) < whole
     assert weigh(method="qlora") < whole / 3
+
+
+def test_a_training_that_runs_out_of_memory_names_settings_and_resumes_with_them(
+    student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compute_step = ResponseTrainer.training_step
+    done = 0
+
+    def run_out(self: ResponseTrainer, *arguments: Any, **given: Any) -> torch.Tensor:
+        nonlocal done
+        done += 1
+        if done > 11:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return compute_step(self, *arguments, **given)
+
+    with monkeypatch.context() as full:
+        full.setattr(ResponseTrainer, "training_step", run_out)
+        with pytest.raises(
+            DrpError, match=r"Tried to allocate 2\.00 GiB.*train\.gradient_checkpointing=true"
+        ) as caught:
+            train.run(prepare(tmp_path, student))
+    assert "train.batch_size=1 with train.gradient_accumulation=8" in str(caught.value)
+    assert read_log(tmp_path)
+    summary = run(prepare(tmp_path, student, gradient_checkpointing=True))
+    assert done == 12
+    assert summary.steps == read_log(tmp_path)[-1].step
+
+
+def test_errors_that_are_not_about_memory_are_passed_on(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="shapes"), explain_memory_errors(configure(tmp_path).train):
+        raise RuntimeError("shapes differ")
+    cheapest = configure(tmp_path, batch_size=1, gradient_checkpointing=True).train
+    with pytest.raises(DrpError, match="qlora"), explain_memory_errors(cheapest):
+        raise MemoryError
 
 
 def test_the_preview_shows_the_memory(student: Path, tmp_path: Path) -> None:

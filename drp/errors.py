@@ -7,13 +7,20 @@ DrpError                 base class; the command line prints the message without
     MissingExtra         a package that is not installed
   TooManyFailures        a stage finished with more failures than allowed; exit status 1
   RecordError            one record could not be processed; counted, does not end the stage
+
+A message is shown and stored without credentials (`drp.credentials`).
 """
+
+from drp.credentials import scrub, scrub_message
 
 
 class DrpError(Exception):
     """Base class of all exceptions that `drp` raises on purpose."""
 
     exit_status = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(scrub_message(message))
 
 
 class UserError(DrpError):
@@ -44,7 +51,7 @@ class RecordError(DrpError):
     def __init__(self, message: str, *, attempts: int = 1, raw: str | None = None, reason: str | None = None) -> None:
         super().__init__(message)
         self.attempts = attempts
-        self.raw = raw
+        self.raw = None if raw is None else scrub(raw)
         self.reason = reason
 
 

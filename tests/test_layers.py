@@ -10,6 +10,7 @@ PACKAGE = Path(__file__).parents[1] / "drp"
 # The rooms of `drp/` from the bottom up: a module imports from its own room and from rooms before it.
 ROOMS = (
     *(
+        "credentials",
         "errors",
         "records",
         "runs",

@@ -97,8 +97,7 @@ class DirectClient:
         except DrpError:
             raise
         except Exception as error:
-            message = self._wire.scrub(f"{type(error).__name__}: {error}")
-            raise RecordError(message, reason=type(error).__name__) from None
+            raise RecordError(f"{type(error).__name__}: {error}", reason=type(error).__name__) from None
 
     async def _ask_with_retries(
         self, key: str, messages: Sequence[Message], expected_tokens: int | None

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from drp.chat.client import DirectClient, StoredClient
 from drp.chat.limits import RetryPolicy
-from drp.chat.prices import Price, find_price
+from drp.chat.prices import Price, explain_unknown_price, find_price
 from drp.chat.store import ReplyStore
 from drp.chat.wire import ApiKey, Wire
 from drp.config.sections import TeacherSettings
+from drp.credentials import Address
 from drp.errors import ConfigError, UserError
 from drp.runs.progress import say
 
@@ -115,11 +116,17 @@ def _refuse_beside_batches(settings: TeacherSettings, store: ReplyStore) -> None
 
 def _prepare(settings: TeacherSettings, environ: Mapping[str, str]) -> tuple[ApiKey, Price | None]:
     """The key and the price, after checks that need no request."""
-    if settings.base_url and not settings.base_url.startswith(("http://", "https://")):
-        raise ConfigError(f"{settings.place}.base_url: expected http://... or https://..., got `{settings.base_url}`")
-    key, price, place = find_key(settings, environ), find_price(settings), settings.place
+    place, url = settings.place, settings.base_url
+    if url and not url.startswith(("http://", "https://")):
+        raise ConfigError(f"{place}.base_url: expected http://... or https://..., got `{url}`")
+    server = Address.parse(url or "")
+    if server.headers and settings.api_key_env:
+        raise ConfigError(f"{place}.base_url has a user or password, and {place}.api_key_env a key: remove one of them")
+    if server.query and settings.provider == "gemini":
+        raise ConfigError(f"{place}.base_url: the provider gemini takes no query, got `{url}`")
+    key, price = find_key(settings, environ), find_price(settings)
     if price is None:
-        unknown = f"the price of `{settings.model}` is unknown"
+        unknown = explain_unknown_price(settings)
         if settings.max_cost_usd is not None:
             raise UserError(f"{unknown}, so {place}.max_cost_usd has no effect: set {place}.prices (input, output).")
         say(f"{unknown}, so dollars are not counted; set {place}.prices to count them")

@@ -5,6 +5,7 @@ client has gRPC only, which many proxies block.
 """
 
 import asyncio
+import time
 import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,11 +19,14 @@ from drp.chat.wire import (
     WireReply,
     clean_text,
     estimate_tokens,
+    explain_size,
     explain_status,
 )
 from drp.config.sections import TeacherSettings
+from drp.credentials import Address, scrub
 
 _ADDRESS = "https://generativelanguage.googleapis.com"
+CONNECT_TIMEOUT_S = 10.0
 _ROLES = {"user": "user", "assistant": "model"}
 _FILTERED = {"SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "LANGUAGE"}
 
@@ -31,10 +35,11 @@ class GeminiWire:
     """One model behind POST {base_url}/v1beta/models/MODEL:generateContent."""
 
     def __init__(self, settings: TeacherSettings, key: ApiKey) -> None:
-        self.address = (settings.base_url or _ADDRESS).rstrip("/")
+        server = Address.parse(settings.base_url or _ADDRESS)
+        self.address = server.identity
         self._settings, self._key = settings, key
         self._threads = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="gemini")
-        self._service = _open_service(self.address, key, settings.concurrency)
+        self._service = _open_service(server, key, settings)
 
     async def send(self, messages: Sequence[Message], max_tokens: int | None = None) -> WireReply:
         timeout_s = self._settings.timeout_s
@@ -44,9 +49,6 @@ class GeminiWire:
                 return await asyncio.get_running_loop().run_in_executor(self._threads, self._send, messages, max_tokens)
         except TimeoutError:
             raise TransientError("timeout", f"{self.address} did not answer within {timeout_s:g} s") from None
-
-    def scrub(self, text: str) -> str:
-        return self._key.scrub(text)
 
     async def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -61,10 +63,16 @@ class GeminiWire:
         request = self._write(messages, max_tokens)
         try:
             reply = self._service.generate_content(request, timeout=self._settings.timeout_s, retry=None)
+        except requests.exceptions.ConnectTimeout:
+            raise TransientError("connection", f"{self.address}: no connection in {CONNECT_TIMEOUT_S:g} s") from None
         except requests.exceptions.Timeout:
             raise TimeoutError from None
+        except requests.exceptions.TooManyRedirects as error:
+            response = error.response
+            assert response is not None
+            raise self._explain_response(response.status_code, b"", response.headers) from None
         except (requests.exceptions.RequestException, TransportError) as error:
-            raise TransientError("connection", self.scrub(f"{self.address}: {error}")) from None
+            raise TransientError("connection", f"{self.address}: {error}") from None
         except (ParseError, ValueError):
             raise TransientError("unreadable reply", "a body that is not complete JSON") from None
         except GoogleAPICallError as error:
@@ -94,24 +102,47 @@ class GeminiWire:
         response = error.response
         headers: Mapping[str, str] = response.headers if response is not None else {}
         body = response.content if response is not None else str(error)
-        status = int(error.code or 500)
+        return self._explain_response(int(error.code or 500), body, headers)
+
+    def _explain_response(self, status: int, body: bytes | str, headers: Mapping[str, str]) -> Exception:
         return explain_status(status, body, headers, settings=self._settings, address=self.address, key=self._key)
 
 
-def _open_service(address: str, key: ApiKey, n_connections: int) -> Any:
+def _open_service(server: Address, key: ApiKey, settings: TeacherSettings) -> Any:
     """The SDK's service client, made without `genai.configure`, which would set the key for the whole process."""
     with warnings.catch_warnings():
         # Each import warns that the package is end-of-life, about which a user of `drp` can do nothing.
         warnings.simplefilter("ignore", FutureWarning)
         import google.generativeai  # noqa: F401
         from google.ai.generativelanguage import GenerativeServiceClient
+    import requests.exceptions
     from requests.adapters import HTTPAdapter
 
-    options = {"api_key": key.value or "none", "api_endpoint": address}
+    class BoundedAdapter(HTTPAdapter):
+        """Receives a reply within the time limit and up to `max_reply_mib`, which requests itself does not bound."""
+
+        def send(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+            deadline = time.monotonic() + settings.timeout_s
+            kwargs |= {"stream": True, "timeout": (CONNECT_TIMEOUT_S, settings.timeout_s)}
+            response = super().send(request, *args, **kwargs)
+            body = bytearray()
+            for block in response.iter_content(1 << 14):
+                body += block
+                if len(body) > settings.max_reply_mib << 20 or time.monotonic() > deadline:
+                    response.close()
+                    if time.monotonic() > deadline:
+                        raise requests.exceptions.ReadTimeout
+                    raise explain_size(settings, server.identity)
+            response._content = scrub(bytes(body))
+            return response
+
+    options = {"api_key": key.value or "none", "api_endpoint": server.url}
     service = GenerativeServiceClient(transport="rest", client_options=options)
+    session = service.transport._session
+    session.max_redirects = 0
+    session.headers.update(server.headers)
     # By default, requests keeps ten connections and closes the others after each call.
-    adapter = HTTPAdapter(pool_connections=1, pool_maxsize=n_connections)
-    service.transport._session.mount(f"{address}/", adapter)
+    session.mount(f"{server.url}/", BoundedAdapter(pool_connections=1, pool_maxsize=settings.concurrency))
     return service
 
 

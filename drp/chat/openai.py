@@ -9,6 +9,7 @@ no numbers, or choices without a message, and none of these may lose a reply tha
 """
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -24,18 +25,22 @@ from drp.chat.wire import (
     WireReply,
     clean_text,
     estimate_tokens,
+    explain_size,
     explain_status,
+    has_error,
     read_error,
 )
 from drp.config.sections import TeacherSettings
+from drp.credentials import Address, scrub
 from drp.errors import UserError
 
 if TYPE_CHECKING:
     import aiohttp
 
+_OPENAI = "https://api.openai.com/v1"
 _FINISHES: dict[str, FinishReason] = {"length": "length", "content_filter": "filtered"}
 _FILTER_CODES = {"content_filter", "content_policy_violation"}
-_CONNECT_TIMEOUT_S = 30.0
+CONNECT_TIMEOUT_S = 10.0
 
 
 class OpenAIWire:
@@ -46,16 +51,18 @@ class OpenAIWire:
 
         # The SDK sends no request here. With the environment's proxies its client would not open if one speaks SOCKS.
         http = openai.DefaultAsyncHttpxClient(trust_env=False)
-        sdk = openai.AsyncOpenAI(api_key=key.value or "none", base_url=settings.base_url, http_client=http)
-        self.address = str(sdk.base_url).rstrip("/")
-        self._url = f"{self.address}/chat/completions"
+        server = find_server(settings)
+        sdk = openai.AsyncOpenAI(api_key=key.value or "none", base_url=server.url, http_client=http)
+        self.address, self._query = server.identity, server.query
+        self._url = f"{server.url}/chat/completions"
         self._headers = {name: value for name, value in sdk.default_headers.items() if isinstance(value, str)}
         if key.value:
             self._headers["Authorization"] = f"Bearer {key.value}"
+        self._headers |= server.headers
         self._settings, self._key = settings, key
         self._session: aiohttp.ClientSession | None = None
         # OpenAI's newer models require `max_completion_tokens`; not every other server knows it.
-        is_openai = (urlsplit(self.address).hostname or "").endswith("api.openai.com")
+        is_openai = (urlsplit(server.url).hostname or "").endswith("api.openai.com")
         self._limit_name = "max_completion_tokens" if is_openai else "max_tokens"
 
     async def send(self, messages: Sequence[Message], max_tokens: int | None = None) -> WireReply:
@@ -64,13 +71,17 @@ class OpenAIWire:
         self._session = self._session or self._connect()
         timeout_s = self._settings.timeout_s
         try:
-            async with self._session.post(self._url, data=self.write(messages, max_tokens)) as response:
-                body = await response.read()
+            body = self.write(messages, max_tokens)
+            async with self._session.post(self._url, params=self._query, data=body, allow_redirects=False) as response:
+                reply = scrub(await self._receive(response))
+        except aiohttp.ConnectionTimeoutError:
+            raise TransientError("connection", f"{self.address}: no connection in {CONNECT_TIMEOUT_S:g} s") from None
         except TimeoutError:
             raise TransientError("timeout", f"{self.address} did not answer within {timeout_s:g} s") from None
         except aiohttp.ClientError as error:
-            raise TransientError("connection", self.scrub(f"{self.address}: {error or type(error).__name__}")) from None
-        return self.read(response.status, body, response.headers, messages)
+            reason = str(error) or type(error).__name__
+            raise TransientError("connection", f"{self.address}: {reason}") from None
+        return self.read(response.status, reply, response.headers, messages)
 
     def write(self, messages: Sequence[Message], max_tokens: int | None = None) -> bytes:
         """A request's body. max_tokens: as in `send`."""
@@ -84,30 +95,44 @@ class OpenAIWire:
 
     def read(self, status: int, body: bytes, headers: Mapping[str, str], messages: Sequence[Message]) -> WireReply:
         """Read a response. messages: of the request, for a server that counts no tokens. Raises as `send` does."""
-        if status < 400:
-            return read_reply(body, headers, messages)
+        if status < 300:
+            reply = read_reply(body, headers, messages)
+            if reply.finish != "empty" or not has_error(body):
+                return reply
         codes, message = read_error(body)
         if status == 400 and codes & _FILTER_CODES:
-            return WireReply(clean_text(self.scrub(message)), "filtered", 0, 0, headers)
+            return WireReply(clean_text(message), "filtered", 0, 0, headers)
         raise explain_status(status, body, headers, settings=self._settings, address=self.address, key=self._key)
-
-    def scrub(self, text: str) -> str:
-        return self._key.scrub(text)
 
     async def close(self) -> None:
         if self._session:
             await self._session.close()
 
+    async def _receive(self, response: "aiohttp.ClientResponse") -> bytes:
+        """The body, decompressed. Raises RecordError as soon as it is larger than `max_reply_mib`."""
+        body = bytearray()
+        async for block in response.content.iter_any():
+            body += block
+            if len(body) > self._settings.max_reply_mib << 20:
+                response.close()
+                raise explain_size(self._settings, self.address)
+        return bytes(body)
+
     def _connect(self) -> "aiohttp.ClientSession":
         import aiohttp
         import httpx2
 
-        scheme, proxy = urlsplit(self.address).scheme, _find_proxy(self.address)
-        timeout = aiohttp.ClientTimeout(total=self._settings.timeout_s, sock_connect=_CONNECT_TIMEOUT_S)
+        scheme, proxy = urlsplit(self._url).scheme, _find_proxy(self._url)
+        timeout = aiohttp.ClientTimeout(total=self._settings.timeout_s, sock_connect=CONNECT_TIMEOUT_S)
         ssl = httpx2.create_ssl_context() if scheme == "https" else True
         # No limit here: `drp.chat.limits` bounds the calls in flight.
         connector = aiohttp.TCPConnector(limit=0, ssl=ssl, keepalive_timeout=60)
         return aiohttp.ClientSession(connector=connector, headers=self._headers, timeout=timeout, proxy=proxy)
+
+
+def find_server(settings: TeacherSettings) -> Address:
+    """The server's address; as in the SDK, without `base_url` that of the environment variable or OpenAI's own."""
+    return Address.parse(settings.base_url or os.environ.get("OPENAI_BASE_URL") or _OPENAI)
 
 
 def _find_proxy(address: str) -> str | None:
@@ -117,6 +142,7 @@ def _find_proxy(address: str) -> str | None:
     if not proxy or proxy_bypass(parts.hostname or ""):
         return None
     proxy = proxy if "://" in proxy else f"http://{proxy}"
+    Address.parse(proxy)  # protects its password
     if not proxy.startswith(("http://", "https://")):
         name, kind = f"{parts.scheme.upper()}_PROXY or ALL_PROXY", urlsplit(proxy).scheme
         raise UserError(f"{name} is a {kind} proxy; only HTTP proxies can be used. NO_PROXY lists exceptions.")
@@ -127,7 +153,10 @@ def read_reply(body: bytes, headers: Mapping[str, str], messages: Sequence[Messa
     """Read a chat completion. Raises TransientError if the body is not complete JSON."""
     try:
         reply = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
+        if body.lstrip()[:1] == b"<":
+            page = " ".join(body.decode("utf-8", "replace").split())[:200]
+            raise TransientError("web page", f"the answer is no API's: {page}", headers) from None
         raise TransientError("unreadable reply", f"{len(body)} bytes that are not complete JSON", headers) from None
     choice = _find_choice(reply)
     text, refusal = _read_content(choice["message"].get("content")), clean_text(choice["message"].get("refusal"))

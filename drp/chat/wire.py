@@ -5,10 +5,10 @@ A `ChatClient` is what a teacher asks. It retries, keeps to rate limits and to t
 
     200 and complete      WireReply
     429, 5xx, timeouts    TransientError: the request may be sent again
-    401, 402, 403, 404    UserError: no request of this run can succeed
+    401 to 404, 3xx       UserError: no request of this run can succeed
     other 4xx             RecordError: this request cannot succeed
 
-A message quotes a provider only after `ApiKey.scrub` has removed the key.
+What is quoted of a provider is scrubbed (`drp.credentials`) before it is shortened.
 """
 
 import json
@@ -19,13 +19,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal, Protocol
+from urllib.parse import urljoin
 
 from drp.config.sections import TeacherSettings
+from drp.credentials import protect, scrub, scrub_message
 from drp.errors import DrpError, RecordError, UserError
 from drp.records import Usage
 
 FinishReason = Literal["stop", "length", "filtered"]
-Cause = Literal["rate limit", "server error", "timeout", "connection", "unreadable reply", "empty reply"]
+Cause = Literal["rate limit", "server error", "timeout", "connection", "web page", "unreadable reply", "empty reply"]
 
 NO_HEADERS: Mapping[str, str] = {}
 _TRANSIENT_STATUSES = (408, 409, 425, 429)
@@ -95,7 +97,7 @@ class TransientError(Exception):
     def __init__(
         self, cause: Cause, message: str, headers: Mapping[str, str] = NO_HEADERS, retry_after_s: float | None = None
     ) -> None:
-        super().__init__(f"{cause}: {message}")
+        super().__init__(scrub_message(f"{cause}: {message}"))
         self.cause, self.headers, self.retry_after_s = cause, headers, retry_after_s
 
 
@@ -103,16 +105,12 @@ class Wire(Protocol):
     """Sends requests to one model of one provider; without retries, rate limits or a cost cap."""
 
     address: str
-    """Where requests go."""
+    """Where requests go, without credentials."""
 
     async def send(self, messages: Sequence[Message], max_tokens: int | None = None) -> WireReply:
         """Send a request once. max_tokens: limit of the reply; None for `teacher.max_output_tokens`.
 
         Raises TransientError, RecordError or UserError as the module's docstring says."""
-        ...
-
-    def scrub(self, text: str) -> str:
-        """The text without the key."""
         ...
 
     async def close(self) -> None: ...
@@ -125,10 +123,8 @@ class ApiKey:
     value: str = field(repr=False)
     variable: str
 
-    def scrub(self, text: str) -> str:
-        """The text with the key replaced by asterisks."""
-        # A short placeholder such as EMPTY is no secret, and replacing it would garble the text.
-        return text.replace(self.value, "***") if len(self.value) >= 8 else text
+    def __post_init__(self) -> None:
+        protect(self.value)
 
 
 def clean_text(value: Any) -> str:
@@ -151,9 +147,22 @@ def explain_status(
     address: str,
     key: ApiKey,
 ) -> TransientError | DrpError:
-    """The error that a response with an HTTP error status stands for; the caller raises it."""
+    """The error that a response stands for; the caller raises it.
+
+    status: the HTTP status: an error, a redirect, or 200 if the body has an error (`has_error`).
+    """
     codes, message = read_error(body)
-    answer, place = key.scrub(f"{address} answered {status}: {message}"), settings.place
+    answer, place = f"{address} answered {status}: {message}", settings.place
+    if 300 <= status < 400:
+        target = urljoin(f"{address}/", headers.get("Location") or headers.get("location") or "an unknown address")
+        return UserError(
+            f"{address} redirects to {target} (status {status}). Prompts and keys are not sent on to another address: "
+            f"if it is the right one, set {place}.base_url to it."
+        )
+    if status < 300:
+        answer = f"{address} answered {status} with an error: {message}"
+        code = _find_error(body).get("code")
+        status = code if isinstance(code, int) and 400 <= code < 600 else 500
     if status in (401, 403) or codes & {"invalid_api_key", "API_KEY_INVALID"}:
         return UserError(f"{answer}\nThe provider does not accept the key in {key.variable}: set a valid one.")
     if status == 404 or "model_not_found" in codes:
@@ -171,14 +180,25 @@ def explain_status(
     return RecordError(answer, reason="request refused")
 
 
+def explain_size(settings: TeacherSettings, address: str) -> RecordError:
+    """The error for a reply larger than `max_reply_mib`."""
+    limit = f"{settings.place}.max_reply_mib ({settings.max_reply_mib})"
+    return RecordError(f"{address} sent a reply of more than {limit} MiB; it was not read", reason="oversized reply")
+
+
 def read_error(body: bytes | str) -> tuple[set[str], str]:
     """The error codes in a response's body, and its message in one line of at most 500 characters."""
-    text = body if isinstance(body, str) else body.decode("utf-8", "replace")
+    text = scrub(body if isinstance(body, str) else body.decode("utf-8", "replace"))
     error = _find_error(text)
     found = [error.get("code"), error.get("type"), error.get("status")]
     found += [detail.get("reason") for detail in _find_details(error)]
     message = error.get("message", text)
     return {code for code in found if isinstance(code, str)}, " ".join(str(message).split())[:500]
+
+
+def has_error(body: bytes) -> bool:
+    """Whether a response is `{"error": ...}`, which some servers send with status 200."""
+    return bool(_find_error(body))
 
 
 def read_retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
@@ -199,19 +219,18 @@ def read_retry_after(headers: Mapping[str, str], now: datetime | None = None) ->
 
 def read_retry_delay(body: bytes | str) -> float | None:
     """Seconds to wait by Google's `retryDelay`, which is in the error's details; None if there is none."""
-    text = body if isinstance(body, str) else body.decode("utf-8", "replace")
-    delays = (read_duration(str(detail.get("retryDelay"))) for detail in _find_details(_find_error(text)))
+    delays = (read_duration(str(detail.get("retryDelay"))) for detail in _find_details(_find_error(body)))
     return next((delay for delay in delays if delay is not None), None)
 
 
-def _find_error(text: str) -> dict[str, Any]:
+def _find_error(body: bytes | str) -> dict[str, Any]:
     """The error in `{"error": ...}`, which Gemini's endpoint for OpenAI's clients sends inside a list; else {}."""
     try:
-        reply = json.loads(text)
+        reply = json.loads(body)
         error = (reply[0] if isinstance(reply, list) else reply)["error"]
-    except (ValueError, KeyError, TypeError, IndexError):
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError):
         return {}
-    return error if isinstance(error, dict) else {"message": error}
+    return error if isinstance(error, dict) else {"message": error} if error else {}
 
 
 def _find_details(error: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -54,5 +54,7 @@ def _interrupt(*_: Any) -> NoReturn:
 
 
 def _exit(message: str, status: int) -> NoReturn:
-    print(f"drp: {message}", file=sys.stderr)
+    from drp.credentials import scrub_message
+
+    print(f"drp: {scrub_message(message)}", file=sys.stderr)
     sys.exit(status)

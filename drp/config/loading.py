@@ -17,7 +17,8 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from drp.config.sections import Config, hide_credentials
+from drp.config.sections import Config
+from drp.credentials import hide_credentials
 from drp.errors import ConfigError, UserError
 from drp.runs.jsonl import write_atomically
 from drp.runs.rundir import RunDir

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from drp.config.sections import hide_credentials
+from drp.credentials import hide_credentials
 from drp.errors import InputError
 from drp.evaluation.preference import Preference
 from drp.records import Decomposition, Failure, Pruning, Trace, Usage

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from drp.config.sections import hide_credentials
+from drp.credentials import hide_credentials
 from drp.evaluation.outcomes import benchmark_files
 from drp.records import Action, Decomposition, Failure, Pruning, Sample, Trace
 from drp.report.results import BASE, Evaluation, name_model

@@ -22,6 +22,7 @@ from typing import Any, BinaryIO, Literal, NamedTuple, Self, TypeVar, overload
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ValidationError
 
+from drp.credentials import scrub
 from drp.errors import InputError
 from drp.records import Failure
 
@@ -131,6 +132,8 @@ def _describe(error: ValidationError) -> str:
 class Appender:
     """Appends records to a JSONL file, each in one write. An incomplete last line is cut off when the file is opened.
 
+    Credentials are removed (`drp.credentials`).
+
     truncate: start with an empty file. Raises InputError if the file cannot be written.
     """
 
@@ -144,7 +147,7 @@ class Appender:
             self._file = os.open(path, flags, 0o644)
 
     def append(self, record: BaseModel) -> None:
-        data = memoryview(_encode(record))
+        data = memoryview(scrub(_encode(record)))
         with explain_os_errors(self.path):
             while data:
                 data = data[os.write(self._file, data) :]

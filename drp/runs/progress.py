@@ -1,4 +1,4 @@
-"""What a user sees while a stage runs: progress and remarks on stderr, results on stdout."""
+"""What a user sees while a stage runs: progress and remarks on stderr, results on stdout; without credentials."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -7,6 +7,7 @@ from typing import Self, TypeVar
 
 from tqdm import tqdm
 
+from drp.credentials import scrub_message
 from drp.records import Usage
 
 T = TypeVar("T")
@@ -14,12 +15,12 @@ T = TypeVar("T")
 
 def report(line: str) -> None:
     """Print a result on stdout."""
-    print(line, flush=True)
+    print(scrub_message(line), flush=True)
 
 
 def say(line: str) -> None:
     """Print a remark on stderr, above any progress bar."""
-    tqdm.write(line, file=sys.stderr)
+    tqdm.write(scrub_message(line), file=sys.stderr)
 
 
 def write_dollars(usd: float | None) -> str:

@@ -169,10 +169,10 @@ def test_the_cost_cap_ends_a_stage_with_everything_kept(
     drp: Callable[..., Ended], config: Path, tmp_path: Path
 ) -> None:
     with LoopbackServer(competent.answer) as server:
-        capped = ["--set", "teacher.max_cost_usd=0.02", "--set", "teacher.max_output_tokens=4000"]
+        capped = ["--set", "teacher.max_cost_usd=0.008", "--set", "teacher.max_output_tokens=4000"]
         ended = drp("decompose", config, "--set", teacher_at(server), *capped)
         assert ended.status == 2
-        assert "teacher.max_cost_usd is 0.02" in ended.err
+        assert "teacher.max_cost_usd is 0.008" in ended.err
         assert ended.err.count("later batches follow") == 1
         n_kept = len(read_lines(tmp_path / "run" / "replies.jsonl"))
         assert 1 <= n_kept == server.n_completed < N_TRACES

@@ -7,7 +7,8 @@ from typer.testing import CliRunner
 
 from drp.cli import app
 from drp.config.loading import dump_config, load_config, load_stored_config, storing_config
-from drp.config.sections import Config, hide_credentials
+from drp.config.sections import Config
+from drp.credentials import hide_credentials
 from drp.errors import InputError
 
 SECRETS = {

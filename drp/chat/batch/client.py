@@ -105,7 +105,7 @@ class BatchClient:
         except DrpError as error:
             self._fail_all(error)
         except Exception as error:
-            self._fail_all(RecordError(self._wire.scrub(f"{type(error).__name__}: {error}")))
+            self._fail_all(RecordError(f"{type(error).__name__}: {error}"))
 
     async def _wait(self) -> None:
         """Wait until a file can be sent, or a batch has to be polled."""

@@ -15,7 +15,7 @@ What is downloaded (`read_rows`), one result a line, in any order, in an output 
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +24,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from pydantic import BaseModel
 from pydantic_core import to_json
 
-from drp.chat.wire import ApiKey, TransientError, explain_status
+from drp.chat.openai import find_server
+from drp.chat.wire import ApiKey, TransientError, explain_size, explain_status
 from drp.config.sections import BatchSettings, TeacherSettings
+from drp.credentials import scrub
 from drp.errors import RecordError, UserError
 from drp.records import Failure
 from drp.runs.jsonl import explain_os_errors, read_records
@@ -57,11 +59,20 @@ class BatchProvider:
     def __init__(self, settings: TeacherSettings, key: ApiKey) -> None:
         import openai
 
+        server = find_server(settings)
         self._sdk = openai.AsyncOpenAI(
-            api_key=key.value or "none", base_url=settings.base_url, max_retries=0, timeout=settings.timeout_s
+            api_key=key.value or "none",
+            base_url=server.url,
+            default_query=server.query,
+            # Without compression, the size of a body is known before it is read.
+            default_headers={"Accept-Encoding": "identity", **server.headers},
+            max_retries=0,
+            timeout=settings.timeout_s,
+            http_client=openai.DefaultAsyncHttpxClient(follow_redirects=False, event_hooks={"response": [self._bound]}),
         )
         self._settings, self._key = settings, key
-        self.address = str(self._sdk.base_url).rstrip("/")
+        self._max_bytes = settings.max_reply_mib << 20
+        self.address = server.identity
         self._no_batch_api = f"has no Batch API: set {settings.place}.mode to `direct`"
 
     async def upload(self, path: Path) -> str:
@@ -100,18 +111,33 @@ class BatchProvider:
             return _check(await self._sdk.batches.cancel(batch_id), "id", "status")
 
     async def download(self, file_id: str, path: Path) -> None:
-        """Download a file of results. Raises TransientError if it is incomplete."""
+        """Download a file of results. Raises TransientError if it is incomplete, UserError if a line is too large."""
         with self._explain(f"does not know the file {file_id}{_HOW_TO_FORGET}"), explain_os_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             async with self._sdk.files.with_streaming_response.content(file_id) as response:
                 with path.open("wb") as file:
+                    rest = b""
                     async for block in response.iter_bytes(1 << 20):
-                        file.write(block)
+                        lines, newline, rest = (rest + block).rpartition(b"\n")
+                        file.write(scrub(lines + newline))
+                        if len(rest) > self._max_bytes:
+                            raise UserError(str(explain_size(self._settings, f"{self.address}: {file_id}")))
+                    file.write(scrub(rest))
         for _ in read_rows(path):
             pass
 
     async def close(self) -> None:
         await self._sdk.close()
+
+    async def _bound(self, response: Any) -> None:
+        """Refuse a body that is compressed or larger than `max_reply_mib`. `download` bounds the lines of a file."""
+        import httpx2
+
+        encoding = response.headers.get("Content-Encoding", "identity")
+        if encoding != "identity":
+            raise httpx2.DecodingError(f"the answer is compressed ({encoding}), which was not asked for")
+        if not response.request.url.path.endswith("/content"):
+            response.stream = _bound_stream(response.stream, self._max_bytes)
 
     @contextmanager
     def _explain(self, missing: str) -> Iterator[None]:
@@ -122,17 +148,17 @@ class BatchProvider:
         try:
             yield
         except openai.NotFoundError:
-            raise NotFoundAtProvider(self._key.scrub(f"{self.address} {missing}")) from None
+            raise NotFoundAtProvider(f"{self.address} {missing}") from None
         except openai.APIStatusError as error:
             raise self._explain_status(error.response) from None  # the SDK's own message may contain the key
         except openai.APITimeoutError:
             limit = f"{self._settings.place}.timeout_s"
             raise TransientError("timeout", f"{self.address} took longer than {limit}") from None
         except (openai.APIConnectionError, httpx2.HTTPError) as error:
-            reason = self._key.scrub(str(error.__cause__ or error) or type(error).__name__)
+            reason = str(error.__cause__ or error) or type(error).__name__
             raise TransientError("connection", f"{self.address}: {reason}") from None
         except openai.OpenAIError as error:
-            raise TransientError("unreadable reply", self._key.scrub(f"{self.address}: {error}")) from None
+            raise TransientError("unreadable reply", f"{self.address}: {error}") from None
 
     def _explain_status(self, response: Any) -> Exception:
         error = explain_status(
@@ -145,6 +171,25 @@ class BatchProvider:
         )
         # A RecordError would fail one record, but this request was not about one.
         return UserError(str(error)) if isinstance(error, RecordError) else error
+
+
+def _bound_stream(stream: Any, max_bytes: int) -> Any:
+    """A response's stream that ends with an error after `max_bytes`."""
+    import httpx2
+
+    class BoundedStream(httpx2.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            n_bytes = 0
+            async for block in stream:
+                n_bytes += len(block)
+                if n_bytes > max_bytes:
+                    raise httpx2.ReadError(f"the answer is larger than {max_bytes >> 20} MiB (teacher.max_reply_mib)")
+                yield block
+
+        async def aclose(self) -> None:
+            await stream.aclose()
+
+    return BoundedStream()
 
 
 def _check(answer: AnswerT, *fields: str) -> AnswerT:
@@ -240,4 +285,4 @@ def read_rows(path: Path) -> Iterator[BatchResultRow]:
         else:
             error = line.error or _Error()
             reason = f"{error.code or 'no reply'}: {error.message or ''}"
-            yield BatchResultRow(line.custom_id, None, b"", " ".join(reason.split())[:500])
+            yield BatchResultRow(line.custom_id, None, b"", " ".join(scrub(reason).split())[:500])

@@ -25,7 +25,8 @@ from drp.chat.openai import OpenAIWire
 from drp.chat.prices import Price
 from drp.chat.store import ReplyStore, StoredReply
 from drp.chat.wire import ApiKey, Message, TransientError
-from drp.config.sections import TeacherSettings, hide_credentials
+from drp.config.sections import TeacherSettings
+from drp.credentials import scrub
 from drp.errors import DrpError, RecordError, UserError
 from drp.runs.progress import say
 
@@ -62,12 +63,11 @@ class BatchUploader:
         self.wire, self.store, self.price = wire, store, price
         self.journal = Journal(store.path.with_name("batches.jsonl"))
         self._settings, self._provider, self._retry = settings, BatchProvider(settings, key), retry
-        self._address = hide_credentials(wire.address)
         self._was_reached = False
 
     def list_open(self) -> list[Batch]:
         """The batches of this model and address that are not settled."""
-        model, address = self._settings.model, self._address
+        model, address = self._settings.model, self.wire.address
         return [batch for batch in self.journal.open.values() if (batch.model, batch.address) == (model, address)]
 
     async def recover(self) -> list[Batch]:
@@ -144,7 +144,7 @@ class BatchUploader:
         return Batch(
             id=file.id,
             status="planned",
-            address=self._address,
+            address=self.wire.address,
             model=self._settings.model or "",
             stage=self.store.stage,
             n_requests=len(file.keys),
@@ -199,7 +199,7 @@ class BatchUploader:
             "n_completed": getattr(counts, "completed", None) or 0,
             "n_failed": getattr(counts, "failed", None) or 0,
             "error_code": problem.code if problem else None,
-            "error": self.wire.scrub(problem.message or "")[:500] or None if problem else None,
+            "error": scrub(problem.message or "")[:500] or None if problem else None,
             "refused_lines": [problem.line for problem in problems if problem.line],
         }
         before, batch = batch, batch.model_copy(update=changes)
@@ -241,7 +241,7 @@ class BatchUploader:
         if row and row.status is not None:
             return self._store_reply(batch, row, messages)
         if row and batch.status == "completed":
-            return TransientError("server error", self.wire.scrub(row.error))
+            return TransientError("server error", row.error)
         return _explain_missing_row(batch, key)
 
     async def _call(self, do: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:

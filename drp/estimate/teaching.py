@@ -115,7 +115,7 @@ class TeachingEstimate:
             f"re-asks: {self._config.estimate.reask_share:.0%} of all calls (estimate.reask_share)",
             self._describe_price(),
             *self._describe_cap(),
-            self._describe_time(),
+            *self._describe_time(),
             *self._describe_batches(),
         ]
 
@@ -144,14 +144,17 @@ class TeachingEstimate:
             return []
         return [f"{self._n_thinking:,} tokens of thinking for each reply (estimate.teacher_thinking_tokens)"]
 
-    def _describe_time(self) -> str:
+    def _describe_time(self) -> list[str]:
         settings = self._config.teacher
         if settings.mode == "batch":
-            return "each round of batches takes up to 24 hours: decompose, prune, and what is asked again after each"
-        limit = settings.tokens_per_minute or _TYPICAL_LIMIT
-        share = 1 + self._config.estimate.reask_share
-        hours = share * self._n_limited / limit / 60
-        return f"{hours:.1f} hours of asking at {limit:,} tokens per minute, if the provider limits them so"
+            return ["each round of batches takes up to 24 hours: decompose, prune, and what is asked again after each"]
+        limit = settings.tokens_per_minute
+        if settings.provider == "openai" and not settings.base_url:
+            limit = limit or _TYPICAL_LIMIT
+        if limit is None:
+            return []
+        hours = (1 + self._config.estimate.reask_share) * self._n_limited / limit / 60
+        return [f"{hours:.1f} hours of asking at a rate limit of {limit:,} tokens per minute"]
 
     def _describe_batches(self) -> list[str]:
         batches = read_batches(RunDir(self._config.run_dir).batches)

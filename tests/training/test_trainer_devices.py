@@ -1,9 +1,11 @@
 """A training without a launcher uses one device, however many there are."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from transformers import TrainingArguments
 from transformers.training_args import ParallelMode
 
@@ -12,11 +14,13 @@ from drp.training.trainer import build_arguments
 
 
 @pytest.fixture
-def _four_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+def _four_gpus(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr("torch.accelerator.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
     monkeypatch.setattr("torch.cuda.set_device", lambda _: None)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)  # accelerate remembers the device for the whole process
 
 
 @pytest.mark.usefixtures("_four_gpus")

@@ -53,3 +53,12 @@ def test_the_papers_main_run_in_batches_stays_below_its_limit(format: str, most:
     assert sum(line.usd or 0 for line in lines) < most
     [train] = [line for line in lines if line.stage == "train"]
     assert train.records == 0.95 * 8000
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_the_page_of_all_rows_has_the_figures_of_the_head(path: Path) -> None:
+    page = (REPOSITORY / "configs/paper/README.md").read_text()
+    name = re.escape(str(path.relative_to(REPOSITORY)))
+    [(price, hours)] = re.findall(rf"`drp run {name}` \| \$(\d+) \| (\d+) \|", page)
+    assert f"Costs: ${price} of" in read_head(path)
+    assert f"Takes: {hours} hours of an A100" in read_head(path)

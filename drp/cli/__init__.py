@@ -1,7 +1,8 @@
 """The command line.
 
 options.py   the app, and the options that verbs share
-stages.py    the verbs of the pipeline: generate, decompose, prune, train, eval, report; and run
+stages.py    the verbs of the pipeline: generate, decompose, prune, train, eval, report
+pipeline.py  run: all of them in order
 tools.py     the other verbs
 
 A verb imports its stage when it is called, so that `--help` needs neither torch nor an SDK.
@@ -17,11 +18,11 @@ from typing import Any, NoReturn
 
 import typer
 
-from drp.cli import stages, tools  # importing them registers their verbs
+from drp.cli import pipeline, stages, tools  # importing them registers their verbs
 from drp.cli.options import app
-from drp.cli.stages import INTERRUPTED, PIPELINE
+from drp.cli.pipeline import INTERRUPTED, PIPELINE
 
-__all__ = ["PIPELINE", "app", "main", "stages", "tools"]
+__all__ = ["PIPELINE", "app", "main", "pipeline", "stages", "tools"]
 
 
 def main() -> NoReturn:

@@ -1,7 +1,5 @@
-"""The verbs of the pipeline's stages, and `drp run`, which runs all of them."""
+"""The verbs of the pipeline's stages."""
 
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,14 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from drp.cli.options import ConfigPath, DryRun, Limit, Output, Overrides, Overwrite, Reparse, app, load, stage_verb
+from drp.cli.options import Output, Overrides, Reparse, app, stage_verb
 
 if TYPE_CHECKING:
     from drp.config.sections import Config
     from drp.runs.stage import RunOptions
-
-INTERRUPTED = 130
-PIPELINE = ("generate", "decompose", "prune", "train", "eval", "report")
 
 
 @stage_verb("generate")
@@ -93,41 +88,8 @@ def report(
     report.run(report.find_config(config, overrides or []), RunOptions(output=output), others or [])
 
 
-@app.command()
-def run(
-    config: ConfigPath,
-    overrides: Overrides = None,
-    limit: Limit = None,
-    dry_run: DryRun = False,
-    overwrite: Overwrite = False,
-) -> None:
-    """All stages in order; complete ones are skipped."""
-    load(config, overrides)
-    shared = [str(config), *(part for override in overrides or [] for part in ("--set", override))]
-    limited = ["--limit", str(limit)] if limit else []
-    flags = [flag for flag, given in (("--dry-run", dry_run), ("--overwrite", overwrite)) if given]
-    for verb in PIPELINE:
-        # A report takes seconds and is always made again; it has no --limit, --overwrite or --dry-run.
-        if verb != "report":
-            _run_verb([verb, *shared, *limited, *flags])
-        elif not dry_run:
-            _run_verb([verb, *shared])
-
-
 def _run(stage: "Callable[[Config, RunOptions], Any]", config: "Config", options: "RunOptions") -> None:
     from drp.config.loading import storing_config
 
     with storing_config(config, options.dry_run):
         stage(config, options)
-
-
-def _run_verb(arguments: list[str]) -> None:
-    """Run a stage in a process of its own, because only the end of its process frees all memory of an engine."""
-    child = subprocess.Popen([sys.executable, "-m", "drp", *arguments])
-    try:
-        status = child.wait()
-    except KeyboardInterrupt:
-        child.wait()  # the child has received the same signal; it stores finished work and prints the message
-        sys.exit(INTERRUPTED)
-    if status:
-        sys.exit(status if status > 0 else 128 - status)

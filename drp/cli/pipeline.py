@@ -1,0 +1,140 @@
+"""`drp run`: all stages in order, each in a process of its own, because only its end frees all memory of an engine.
+
+    drp run CONFIG               generate, decompose, prune, train, eval, report
+    drp run CONFIG --seeds 1,2   generate, decompose, prune; then for each seed, in RUN_DIR/seed-N, all of them again:
+                                 the first three copy what is in RUN_DIR (`reuse`), train, eval and report are made
+
+Before a teacher is paid for the first time, the estimate is shown; the run goes on with `--yes` or a cost cap.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from drp.cli.options import ConfigPath, DryRun, Limit, Overrides, Overwrite, app, load
+
+if TYPE_CHECKING:
+    from drp.config.sections import Config
+
+INTERRUPTED = 130
+SHARED = ("generate", "decompose", "prune")
+"""The stages whose artifacts several seeds share."""
+PIPELINE = (*SHARED, "train", "eval", "report")
+
+
+def read_seeds(text: str) -> list[int]:
+    """1,2,3 as numbers. Raises BadParameter for anything else."""
+    try:
+        seeds = [int(part) for part in text.split(",")]
+    except ValueError:
+        seeds = []
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise typer.BadParameter(f"expected different whole numbers such as 1,2,3, got {text!r}")
+    return seeds
+
+
+@app.command()
+def run(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    limit: Limit = None,
+    dry_run: DryRun = False,
+    overwrite: Overwrite = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Pay the teacher; without it, a cost cap is asked for.")] = False,
+    seeds: Annotated[
+        str | None,
+        typer.Option(metavar="N,N,...", help="Train and evaluate once per seed, on the same traces and prunings."),
+    ] = None,
+) -> None:
+    """All stages in order; complete ones are skipped."""
+    loaded = load(config, overrides)
+    numbers = [] if seeds is None else read_seeds(seeds)
+    if not dry_run:
+        _check_cost(loaded, limit, agreed=yes, overwrite=overwrite)
+    shared = [str(config), *(part for override in overrides or [] for part in ("--set", override))]
+    limited = ["--limit", str(limit)] if limit else []
+    flags = [flag for flag, given in (("--dry-run", dry_run), ("--overwrite", overwrite)) if given]
+    if not numbers:
+        _run_stages(PIPELINE, loaded, shared, limited, flags)
+        return
+    _run_stages(SHARED, loaded, shared, limited, flags)
+    folders = [loaded.run_dir / f"seed-{seed}" for seed in numbers]
+    if dry_run:
+        typer.echo(f"train, eval and report would run in {', '.join(map(str, folders))}")
+        return
+    for seed, folder in zip(numbers, folders, strict=True):
+        paths = {"run_dir": json.dumps(str(folder)), "reuse": json.dumps(str(loaded.run_dir))}
+        own = {**paths, "seed": seed, "generate.seed": loaded.data_seed}
+        settings = [part for key, value in own.items() for part in ("--set", f"{key}={value}")]
+        _run_stages(PIPELINE, loaded, [*shared, *settings], limited, flags)
+    _run_verb(["report", *map(str, folders), "--output", str(loaded.run_dir / "report")])
+
+
+def _check_cost(config: "Config", limit: int | None, *, agreed: bool, overwrite: bool) -> None:
+    """Show what the teacher will cost. Raises ConfigError if nobody has agreed to that."""
+    teacher = config.teacher
+    if teacher.provider == "rules":
+        return
+    from drp.errors import ConfigError
+    from drp.runs.progress import write_dollars
+    from drp.runs.stage import RunOptions
+    from drp.stages import estimate
+
+    teaching = [line for line in estimate.run(config, RunOptions(limit=limit)) if line.calls is not None]
+    costs = [line.usd for line in teaching]
+    usd = None if None in costs else sum(cost for cost in costs if cost is not None)
+    # A server of your own has no price; whoever pays for another one gives it in teacher.prices.
+    is_free = usd is None and teacher.base_url is not None
+    is_paid = not is_free and (usd is None or usd > 0 or overwrite)
+    if is_paid and not agreed and teacher.max_cost_usd is None:
+        amount = "an unknown amount" if usd is None else f"about {write_dollars(usd)}"
+        raise ConfigError(
+            f"run: the teacher {teacher.model} costs {amount} (see the estimate above), and nothing has been sent yet. "
+            "To agree, give --yes, or a limit in US dollars with --set teacher.max_cost_usd=..."
+        )
+
+
+def _run_stages(
+    verbs: Sequence[str], config: "Config", shared: Sequence[str], limited: Sequence[str], flags: Sequence[str]
+) -> None:
+    """Run the verbs in order.
+
+    shared: the arguments of all verbs. limited: `--limit`, which a report does not have. flags: for the first run of
+    each verb but the report, which takes seconds and is always made again.
+    """
+    for verb in verbs:
+        if verb != "report":
+            _run_verb([verb, *shared, *limited, *flags])
+        elif "--dry-run" not in flags:
+            _run_verb([verb, *shared])
+        if verb == "prune" and "--dry-run" not in flags:
+            _replace_lost(config, [*shared, *limited])
+
+
+def _replace_lost(config: "Config", arguments: Sequence[str]) -> None:
+    """Decompose and prune again as long as traces are left to replace those that gave no example.
+
+    Each time, as many are drawn as training lacks; a share of them is lost again, so it ends after a few times.
+    """
+    from drp.training.draw import find_shortfall
+
+    before = None
+    while (shortfall := find_shortfall(config)) and shortfall != before:
+        before = shortfall
+        for verb in ("decompose", "prune"):
+            _run_verb([verb, *arguments])
+
+
+def _run_verb(arguments: Sequence[str]) -> None:
+    child = subprocess.Popen([sys.executable, "-m", "drp", *arguments])
+    try:
+        status = child.wait()
+    except KeyboardInterrupt:
+        child.wait()  # the child has received the same signal; it stores finished work and prints the message
+        sys.exit(INTERRUPTED)
+    if status:
+        sys.exit(status if status > 0 else 128 - status)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from drp.config.sections import Config, EvalModel
 from drp.errors import ConfigError, InputError
@@ -53,7 +54,7 @@ def _check_benchmarks(config: Config) -> None:
 def _evaluate_model(name: str, model: EvalModel, config: Config, options: RunOptions) -> None:
     rundir = RunDir(config.run_dir)
     folder = (options.output or rundir.eval) / name
-    trained = Path(model.model) == rundir.merged
+    trained = is_trained_here(config, model)
     made_here = trained or model.adapter == str(rundir.train / "adapter")
     made_by = [rundir.train / "summary.json"] if made_here else []
     if trained and not options.dry_run and not rundir.merged.exists():
@@ -67,11 +68,7 @@ def _evaluate_model(name: str, model: EvalModel, config: Config, options: RunOpt
                 name=f"eval {name} {benchmark.name}",
                 target=folder / f"{benchmark.name}.jsonl",
                 inputs=[problems, *made_by],
-                fingerprint={
-                    "model": "trained here" if trained else model.identity(),
-                    "eval": {"sampling": config.eval.sampling.identity()},
-                    "seed": config.seed,
-                },
+                fingerprint=build_fingerprint(config, model),
                 read=partial(read_rollouts, problems, config.eval.sampling.n),
                 work=partial(evaluate, responder),
                 fan_out=config.eval.sampling.n,
@@ -80,6 +77,20 @@ def _evaluate_model(name: str, model: EvalModel, config: Config, options: RunOpt
             run_stage(stage, options, config.max_failures)
     if not options.dry_run:
         write_summary(folder, config.eval.cutoff_tokens, config.seed)
+
+
+def build_fingerprint(config: Config, model: EvalModel) -> dict[str, Any]:
+    """The part of the configuration that decides a model's samples."""
+    return {
+        "model": "trained here" if is_trained_here(config, model) else model.identity(),
+        "eval": {"sampling": config.eval.sampling.identity()},
+        "seed": config.seed,
+    }
+
+
+def is_trained_here(config: Config, model: EvalModel) -> bool:
+    """Whether the model is the one that this run directory's train makes."""
+    return Path(model.model) == RunDir(config.run_dir).merged
 
 
 def evaluate(responder: Responder, rollouts: Iterator[Rollout]) -> Iterator[Sample | Failure]:

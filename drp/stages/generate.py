@@ -9,6 +9,7 @@ Each response is graded and written as it finishes.
 from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
+from typing import Any
 
 from drp.config.sections import Config, EvalModel
 from drp.errors import ConfigError
@@ -34,17 +35,22 @@ def run(config: Config, options: RunOptions = RunOptions()) -> Counts:
         name="generate",
         target=options.output or rundir.traces,
         inputs=[source],
-        fingerprint={
-            "student": config.student.identity(),
-            "generate": {"sampling": config.generate.sampling.identity()},
-            "seed": config.seed,
-        },
+        fingerprint=build_fingerprint(config),
         read=lambda: read_rollouts(source, config.generate.sampling.n),
         work=partial(generate, config),
         fan_out=config.generate.sampling.n,
         twin=config.find_twin(options.output or rundir.traces),
     )
     return run_stage(stage, options, config.max_failures)
+
+
+def build_fingerprint(config: Config) -> dict[str, Any]:
+    """The part of the configuration that decides the traces."""
+    return {
+        "student": config.student.identity(),
+        "generate": {"sampling": config.generate.sampling.identity()},
+        "seed": config.data_seed,
+    }
 
 
 def generate(config: Config, rollouts: Iterator[Rollout]) -> Iterator[Trace | Failure]:

@@ -5,7 +5,7 @@ published ones for a GPU of the kind `estimate.gpu` and the student's size. If t
 unknown.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -39,9 +39,9 @@ class PlannedResponses:
     """Name of the evaluated model."""
 
 
-def estimate_generate(config: Config, sources: Collection[SourceTraces]) -> StageEstimate:
-    """What is missing of the planned traces."""
-    manifest = load_manifest(RunDir(config.run_dir).traces)
+def estimate_generate(config: Config, sources: Collection[SourceTraces], traces: Path) -> StageEstimate:
+    """What is missing of the planned traces. traces: the file of those that are sampled."""
+    manifest = load_manifest(traces)
     if manifest is not None and manifest.stage != "generate":
         return StageEstimate("generate", notes=[f"the traces come from `drp {manifest.stage}`"])
     planned = {source.name for source in config.generate.problems}
@@ -53,31 +53,35 @@ def estimate_generate(config: Config, sources: Collection[SourceTraces]) -> Stag
     return _estimate_sampling("generate", missing, config, config.generate.sampling.max_new_tokens)
 
 
-def estimate_eval(config: Config, models: Collection[str], limit: int | None) -> StageEstimate:
-    """What is missing of every model's responses to every benchmark. limit: problems at most."""
-    folder, sampling = RunDir(config.run_dir).eval, config.eval.sampling
-    missing = []
+def estimate_eval(config: Config, samples: Mapping[str, Mapping[str, Path]], limit: int | None) -> StageEstimate:
+    """What is missing of every model's responses to every benchmark.
+
+    samples: the file of each model and benchmark. limit: problems at most.
+    """
+    sampling, missing = config.eval.sampling, list[PlannedResponses]()
     for benchmark in config.eval.benchmarks:
         [(_, n_all)] = count_problems([benchmark], sampling.n, config.seed, limit)
-        for model in models:
-            path = folder / model / f"{benchmark.name}.jsonl"
+        paths = {model: files[benchmark.name] for model, files in samples.items()}
+        for model, path in paths.items():
             n = None if n_all is None else max(0, n_all - count_lines(path))
-            missing.append(PlannedResponses(benchmark.name, n, _expect_tokens(config, model, path, models), model))
+            missing.append(
+                PlannedResponses(benchmark.name, n, _expect_tokens(config, model, benchmark.name, paths), model)
+            )
     return _estimate_sampling("eval", missing, config, sampling.max_new_tokens)
 
 
-def _expect_tokens(config: Config, model: str, path: Path, models: Collection[str]) -> int:
+def _expect_tokens(config: Config, model: str, benchmark: str, paths: Mapping[str, Path]) -> int:
     """Expected length of a model's response to a benchmark: the mean of those in its file.
 
     Else that of another model's file, changed by the published ratio of the two models. Else the published length, and
-    for a benchmark without one the mean of the traces. path: the model's file.
+    for a benchmark without one the mean of the traces. paths: the file of each model.
     """
     limit, billions = config.eval.sampling.max_new_tokens, find_billions(config.student.model)
-    own, published = mean_tokens(path), find_length(path.stem, billions, model)
+    own, published = mean_tokens(paths[model]), find_length(benchmark, billions, model)
     if own:
         return own
-    for other in models:
-        measured, length = mean_tokens(path.parents[1] / other / path.name), find_length(path.stem, billions, other)
+    for other, path in paths.items():
+        measured, length = mean_tokens(path), find_length(benchmark, billions, other)
         if measured and length and published:
             return round(measured * published.expect_tokens(limit) / length.expect_tokens(limit))
         if measured:
@@ -89,10 +93,11 @@ def _expect_tokens(config: Config, model: str, path: Path, models: Collection[st
     return min(limit, mean_tokens(RunDir(config.run_dir).traces) or OTHER_TOKENS)
 
 
-def estimate_train(config: Config, n_to_prune: int, response_tokens: int) -> StageEstimate:
+def estimate_train(config: Config, pruned: Path, n_to_prune: int, response_tokens: int) -> StageEstimate:
     """Training on what is pruned and what is still to be.
 
-    n_to_prune: traces that are still to be pruned; all are expected to pass. response_tokens: their mean length.
+    pruned: the file of what is pruned. n_to_prune: traces that are still to be pruned; all are expected to pass.
+    response_tokens: their mean length.
     """
     rundir, settings = RunDir(config.run_dir), config.train
     manifest = load_manifest(rundir.train)
@@ -100,7 +105,7 @@ def estimate_train(config: Config, n_to_prune: int, response_tokens: int) -> Sta
         return StageEstimate("train", 0, gpu_hours=0.0)
     lengths = [
         (record.n_tokens_pruned or estimate_tokens(record.pruned_response)) + estimate_tokens(record.question)
-        for record in (read_records(rundir.pruned, Pruning) if rundir.pruned.exists() else ())
+        for record in (read_records(pruned, Pruning) if pruned.exists() else ())
         if isinstance(record, Pruning)
     ]
     total = sum(lengths) + n_to_prune * (_PROMPT_TOKENS + round(_PRUNED_SHARE * response_tokens))

@@ -5,7 +5,7 @@ stored reply cost nothing.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cached_property
 from typing import TypeVar
@@ -163,15 +163,16 @@ class TeachingEstimate:
 
 
 class _StoredReplies:
-    """The replies stored in a run directory. No lock is taken, so an estimate can be made while a stage runs."""
+    """The replies stored in a run directory, and in the one of `reuse`. No lock is taken, so an estimate can be made
+    while a stage runs."""
 
     def __init__(self, config: Config) -> None:
-        self._settings, self._keys = config.teacher, set[str]()
+        self._settings = config.teacher
         self.spent_usd = 0.0
-        """What the replies cost, without those whose price was unknown."""
-        n_written, n_paid, n_replies = 0, 0, 0
-        for reply in read_records(RunDir(config.run_dir).replies, StoredReply, "raise"):
-            self.spent_usd += reply.usage.cost_usd or 0.0
+        """What the run's own replies cost, without those whose price was unknown."""
+        self._keys, n_written, n_paid, n_replies = set[str](), 0, 0, 0
+        for reply, is_own in self._read(config):
+            self.spent_usd += (reply.usage.cost_usd or 0.0) if is_own else 0.0
             if reply.finish_reason != "empty":
                 self._keys.add(reply.id)
             if reply.model == self._settings.model and reply.finish_reason == "stop":
@@ -182,6 +183,13 @@ class _StoredReplies:
         """Tokens that were paid for each reply beside its text; None if there are too few replies to tell."""
         if n_replies >= _MIN_REPLIES:
             self.n_thinking = round((n_paid - n_written) / n_replies) if n_paid > _OTHER_TOKENIZER * n_written else 0
+
+    @staticmethod
+    def _read(config: Config) -> Iterator[tuple[StoredReply, bool]]:
+        """Each reply, and whether it is the run's own."""
+        for folder in filter(None, (config.run_dir, config.reuse)):
+            for reply in read_records(RunDir(folder).replies, StoredReply, "raise"):
+                yield reply, folder == config.run_dir
 
     def has(self, request: PlannedRequest) -> bool:
         if not self._keys:

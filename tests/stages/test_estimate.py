@@ -330,3 +330,27 @@ def test_batches_cost_half(config: Path) -> None:
     usual, batch = (estimate_stages(config, f"teacher.mode={mode}")["decompose"].usd for mode in ("direct", "batch"))
     assert usual
     assert batch == pytest.approx(usual / 2)
+
+
+def test_what_another_run_has_made_is_not_estimated_again(drp: Drp, config: Path) -> None:
+    tiny = f"[{{name: tiny, path: {REPOSITORY}/data/tiny/test.jsonl, limit: 6}}]"
+    with LoopbackServer(competent.answer) as server:
+        overrides = at(server, f"generate.problems={tiny}", f"eval.benchmarks={tiny}", "decompose.only_correct=false")
+        overrides += [
+            "eval.sampling.max_new_tokens=40",
+            "generate.sampling.max_new_tokens=150",
+            "train.only_correct=false",
+        ]
+        main = ["run_dir=" + str(config.parent / "main"), *overrides]
+        for verb in ("generate", "decompose"):
+            assert drp(verb, config, *flags(main)).status == 0
+        other = [f"run_dir={config.parent}/other", f"reuse={config.parent}/main", *overrides]
+        lines = estimate_stages(config, *other)
+        assert (lines["generate"].records, lines["decompose"].records) == (0, 0)
+        assert lines["prune"].records
+        # Steps of another method are paid for anew; the traces are the same.
+        lines = estimate_stages(config, *other, "decompose.method=default")
+        assert (lines["generate"].records, lines["decompose"].records) == (0, 6)
+        missing = [*other[:1], f"reuse={config.parent}/nowhere", *overrides]
+        assert estimate_stages(config, *missing)["generate"].records == 6
+        assert "nowhere does not exist yet" in drp("estimate", config, *flags(missing)).out

@@ -18,10 +18,23 @@ from collections.abc import Sequence
 from drp.chat.limits import CostCap, Limits, ReplyLimits, RetryPolicy
 from drp.chat.prices import Price
 from drp.chat.store import ReplyStore, StoredReply, hash_request
-from drp.chat.wire import Message, Reply, TransientError, Wire, WireReply, estimate_tokens
+from drp.chat.wire import (
+    UNREACHED_CAUSES,
+    UNREACHED_RETRIES,
+    Cause,
+    Message,
+    Reply,
+    TransientError,
+    Wire,
+    WireReply,
+    estimate_tokens,
+)
 from drp.config.sections import TeacherSettings
 from drp.errors import DrpError, RecordError, UserError
 from drp.runs.progress import say
+
+GRACE_S = 1.5
+"""How long a run that is interrupted waits for calls in flight, which are paid for."""
 
 
 class DirectClient:
@@ -39,7 +52,7 @@ class DirectClient:
         store: ReplyStore,
         price: Price | None,
         retry: RetryPolicy,
-        grace_s: float = 60.0,
+        grace_s: float = GRACE_S,
     ) -> None:
         self.model = settings.model or ""
         self._settings, self._wire, self._store, self._price = settings, wire, store, price
@@ -50,6 +63,7 @@ class DirectClient:
         self._in_flight: set[asyncio.Task[StoredReply]] = set()
         self._fatal: UserError | None = None
         self._is_closing = self._was_reached = False
+        self._reported: set[Cause] = set()
 
     async def complete(self, messages: Sequence[Message], *, expected_tokens: int | None = None) -> Reply:
         """Send a request, or return the stored reply. See ChatClient.complete."""
@@ -68,7 +82,6 @@ class DirectClient:
             call.cancel()
         try:
             if self._in_flight:
-                say(f"waiting for {len(self._in_flight)} calls that are paid for; Ctrl-C again drops them")
                 await asyncio.wait(self._in_flight, timeout=self._grace_s)
         finally:
             for call in self._in_flight:
@@ -111,8 +124,8 @@ class DirectClient:
                     return reply
             except TransientError as error:
                 n_attempts += 1
-                if n_attempts > self._settings.max_retries:
-                    raise self._give_up(error) from None
+                if n_attempts > self._find_max_retries(error):
+                    raise self._give_up(error, n_attempts) from None
                 await self._pause(error, n_attempts)
 
     async def _attempt(self, key: str, messages: Sequence[Message], max_tokens: int | None) -> StoredReply:
@@ -132,7 +145,8 @@ class DirectClient:
                 self._in_flight.discard(task)
         self._limits.settle(reserved, reply.input_tokens + reply.output_tokens)
         if reply.finish == "empty":
-            raise TransientError("empty reply", f"{self._wire.address} sent no text")
+            body = " ".join((reply.raw or "").split())[:200]
+            raise TransientError("empty reply", f"{self._wire.address} sent no text: {body}")
         return stored
 
     async def _send(self, messages: Sequence[Message], max_tokens: int | None) -> WireReply:
@@ -140,7 +154,7 @@ class DirectClient:
         try:
             reply = await self._wire.send(messages, max_tokens)
         except TransientError as error:
-            self._was_reached |= error.cause not in ("connection", "timeout")
+            self._was_reached |= error.cause not in (*UNREACHED_CAUSES, "timeout")
             self._limits.learn(error.headers, time.monotonic() - started)
             raise
         self._was_reached = True
@@ -159,14 +173,23 @@ class DirectClient:
         if wait_s > self._retry.give_up_s:
             wait = f"The provider asks to wait {wait_s:.0f} s"
             raise UserError(f"{error}\n{wait}. All replies are kept: run this again then.")
+        if error.cause not in self._reported:
+            self._reported.add(error.cause)
+            n = self._find_max_retries(error)
+            say(f"{error}\nTrying again in {wait_s:.0f} s, at most {n} times; later failures of this kind are not told")
         if error.cause == "rate limit" or error.retry_after_s:
             self._limits.cool_down(wait_s)
         await asyncio.sleep(wait_s)
 
-    def _give_up(self, error: TransientError) -> DrpError:
-        n_attempts, place = self._settings.max_retries + 1, self._settings.place
-        if error.cause == "connection" and not self._was_reached:
-            return UserError(f"{error}\nNo connection in {n_attempts} attempts: check {place}.base_url.")
+    def _find_max_retries(self, error: TransientError) -> int:
+        if error.cause in UNREACHED_CAUSES and not self._was_reached:
+            return min(self._settings.max_retries, UNREACHED_RETRIES)
+        return self._settings.max_retries
+
+    def _give_up(self, error: TransientError, n_attempts: int) -> DrpError:
+        place = self._settings.place
+        if error.cause in UNREACHED_CAUSES and not self._was_reached:
+            return UserError(f"{error}\nNo answer of an API in {n_attempts} attempts: check {place}.base_url.")
         hint = f"; set {place}.requests_per_minute" if error.cause == "rate limit" else ""
         message = f"no usable reply in {n_attempts} attempts; the last: {error}{hint}"
         return RecordError(message, attempts=n_attempts, reason=error.cause)

@@ -1,17 +1,19 @@
 """Gemini through google-generativeai. The SDK is end-of-life, so no other file uses it.
 
-Its REST transport is synchronous, so calls run in a thread pool as large as `teacher.concurrency`. Its asynchronous
-client has gRPC only, which many proxies block.
+Its REST transport is synchronous, so each call runs in a thread of its own. Its asynchronous client has gRPC only,
+which many proxies block.
 """
 
 import asyncio
+import threading
 import time
 import warnings
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar, cast
 
 from drp.chat.wire import (
+    CONNECT_TIMEOUT_S,
     ApiKey,
     FinishReason,
     Message,
@@ -25,8 +27,9 @@ from drp.chat.wire import (
 from drp.config.sections import TeacherSettings
 from drp.credentials import Address, scrub
 
+T = TypeVar("T")
+
 _ADDRESS = "https://generativelanguage.googleapis.com"
-CONNECT_TIMEOUT_S = 10.0
 _ROLES = {"user": "user", "assistant": "model"}
 _FILTERED = {"SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "LANGUAGE"}
 
@@ -38,7 +41,6 @@ class GeminiWire:
         server = Address.parse(settings.base_url or _ADDRESS)
         self.address = server.identity
         self._settings, self._key = settings, key
-        self._threads = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="gemini")
         self._service = _open_service(server, key, settings)
 
     async def send(self, messages: Sequence[Message], max_tokens: int | None = None) -> WireReply:
@@ -46,12 +48,11 @@ class GeminiWire:
         try:
             # The socket's timeout restarts with every byte; this one also ends a reply that arrives too slowly.
             async with asyncio.timeout(timeout_s + 1):
-                return await asyncio.get_running_loop().run_in_executor(self._threads, self._send, messages, max_tokens)
+                return await _run_in_thread(lambda: self._send(messages, max_tokens))
         except TimeoutError:
             raise TransientError("timeout", f"{self.address} did not answer within {timeout_s:g} s") from None
 
     async def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
         self._service.transport.close()
 
     def _send(self, messages: Sequence[Message], max_tokens: int | None) -> WireReply:
@@ -106,6 +107,32 @@ class GeminiWire:
 
     def _explain_response(self, status: int, body: bytes | str, headers: Mapping[str, str]) -> Exception:
         return explain_status(status, body, headers, settings=self._settings, address=self.address, key=self._key)
+
+
+async def _run_in_thread(do: Callable[[], T]) -> T:
+    """Return `do()`. Unlike those of an executor, the thread does not keep an interrupted process alive."""
+    loop = asyncio.get_running_loop()
+    result: asyncio.Future[T] = loop.create_future()
+
+    def finish(value: T | None, error: Exception | None) -> None:
+        if result.cancelled():
+            return
+        if error:
+            result.set_exception(error)
+        else:
+            result.set_result(cast(T, value))
+
+    def run() -> None:
+        value, error = None, None
+        try:
+            value = do()
+        except Exception as caught:
+            error = caught
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(finish, value, error)
+
+    threading.Thread(target=run, name="gemini", daemon=True).start()
+    return await result
 
 
 def _open_service(server: Address, key: ApiKey, settings: TeacherSettings) -> Any:

@@ -18,6 +18,7 @@ from urllib.request import getproxies, proxy_bypass
 from pydantic_core import to_json
 
 from drp.chat.wire import (
+    CONNECT_TIMEOUT_S,
     ApiKey,
     FinishReason,
     Message,
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 _OPENAI = "https://api.openai.com/v1"
 _FINISHES: dict[str, FinishReason] = {"length": "length", "content_filter": "filtered"}
 _FILTER_CODES = {"content_filter", "content_policy_violation"}
-CONNECT_TIMEOUT_S = 10.0
 
 
 class OpenAIWire:

@@ -32,6 +32,12 @@ Cause = Literal["rate limit", "server error", "timeout", "connection", "web page
 NO_HEADERS: Mapping[str, str] = {}
 _TRANSIENT_STATUSES = (408, 409, 425, 429)
 
+CONNECT_TIMEOUT_S = 10.0
+UNREACHED_CAUSES: tuple[Cause, ...] = ("connection", "web page")
+"""What a wrong address looks like."""
+UNREACHED_RETRIES = 2
+"""Retries after one of `UNREACHED_CAUSES` until the provider has answered once: some seconds."""
+
 
 @dataclass(frozen=True)
 class Message:

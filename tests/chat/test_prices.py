@@ -1,8 +1,10 @@
 """What a call costs, and that an unknown price is not free."""
 
+import re
+
 import pytest
 
-from drp.chat.prices import find_price
+from drp.chat.prices import explain_unknown_price, find_price
 from drp.config.sections import Prices, TeacherSettings
 
 
@@ -34,3 +36,15 @@ def test_another_provider_that_the_list_knows_by_its_address_has_its_own_price()
 
 def test_the_offline_teacher_costs_nothing() -> None:
     assert price_of(provider="rules") == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"model": "nobody-knows"}, r"Unable to find model.*'nobody-knows' in openai"),
+        ({"model": "gpt-4o", "base_url": "http://me:pw@127.0.0.1:8000/v1"}, r"Unable to find provider.*'http://127"),
+    ],
+)
+def test_the_reason_for_an_unknown_price_is_named(settings: dict[str, str], why: str) -> None:
+    reason = explain_unknown_price(TeacherSettings(**{"provider": "openai", **settings}))
+    assert re.search(rf"the price of `{settings['model']}` is unknown \(genai-prices [\d.]+: {why}", reason)

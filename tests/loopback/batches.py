@@ -217,6 +217,8 @@ class Batches:
         if fault and fault.kind == "status":
             return _refuse(row["custom_id"], fault.status, shape.error(fault, f"loopback says {fault.code}"))
         text, fault = self.server.write(question, fault)
+        if fault and fault.echo_key:
+            text = " ".join([text, *self.keys_seen])
         self.server.n_completed += 1
         response = {"status_code": 200, "request_id": "r", "body": shape.answer(question, text, fault)}
         return {"id": "r", "custom_id": row["custom_id"], "response": response, "error": None}

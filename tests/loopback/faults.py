@@ -12,7 +12,21 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 Kind = Literal[
-    "status", "hang", "reset", "cut", "empty", "no_choices", "refusal", "content_filter", "length", "expired"
+    "status",
+    "hang",
+    "reset",
+    "cut",
+    "empty",
+    "no_choices",
+    "refusal",
+    "content_filter",
+    "length",
+    "expired",
+    "page",
+    "bomb",
+    "drip",
+    "error_body",
+    "echo",
 ]
 
 
@@ -21,7 +35,8 @@ class Fault:
     """status, code: the HTTP status and the provider's error code, for the kind `status`.
 
     retry_after, retry_after_ms: headers, as sent. retry_delay: Google's equivalent, in the error's details.
-    echo_key: the error's message contains the caller's key, as with some providers.
+    echo_key: the error's message, or the reply's text, contains the caller's key, as with some providers.
+    location: where a redirect points to.
     """
 
     kind: Kind
@@ -31,6 +46,7 @@ class Fault:
     retry_after_ms: str | None = None
     retry_delay: str | None = None
     echo_key: bool = False
+    location: str | None = None
 
     def after(self, seconds: float | str) -> "Fault":
         """The same fault with a Retry-After header, in seconds or as an HTTP date."""
@@ -55,6 +71,13 @@ NO_CHOICES = Fault("no_choices")
 REFUSAL = Fault("refusal")
 CONTENT_FILTER = Fault("content_filter")
 LENGTH = Fault("length")
+PAGE = Fault("page")
+BOMB = Fault("bomb")
+"""256 MB of spaces, compressed to 256 kB."""
+DRIP = Fault("drip")
+"""A byte every tenth of a second, without end."""
+ECHO_KEY = Fault("echo", echo_key=True)
+ERROR_BODY = Fault("error_body", 200, "upstream_failure")
 EXPIRED = Fault("expired")  # in batches only
 
 Pick = Callable[[str, int], Fault | None]

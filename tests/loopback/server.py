@@ -12,9 +12,11 @@ import hashlib
 import json
 import threading
 import time
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from types import TracebackType
 from typing import Any, Self
 
@@ -37,6 +39,7 @@ class Request:
     body: dict[str, Any]
     question: Question
     fault: Fault | None
+    query: dict[str, str]
     arrived: float
     """time.monotonic() at the arrival."""
     completed: bool = False
@@ -118,7 +121,7 @@ class LoopbackServer:
         body = json.loads(raw)
         question = shape.read(http.path, body)
         fault = self.draw(question)
-        request = Request(http.path, dict(http.headers), body, question, fault, time.monotonic())
+        request = Request(http.path, dict(http.headers), body, question, fault, dict(http.query), time.monotonic())
         if self._record:
             self.requests.append(request)
         self.n_in_flight += 1
@@ -148,8 +151,12 @@ class LoopbackServer:
         fault = request.fault
         if fault and fault.kind in ("status", "hang", "reset"):
             return await self.fail(http, fault, shape)
+        if fault and fault.kind in _BODIES:
+            return await _BODIES[fault.kind](http, shape, fault)
         text, fault = self.write(request.question, fault)
         request.fault = fault
+        if fault and fault.echo_key:
+            text = f"{text} {_read_key(http)}"
         data = json.dumps(shape.answer(request.question, text, fault)).encode()
         if fault and fault.kind == "cut":
             data = data[: len(data) // 2]
@@ -172,11 +179,43 @@ class LoopbackServer:
 
 
 def _refuse(shape: Shape, fault: Fault, http: web.Request) -> web.Response:
-    key = http.headers.get("Authorization", "") + http.headers.get("x-goog-api-key", "")
-    message = f"loopback says {fault.code}" + (f" for the key {key.removeprefix('Bearer ')}" if fault.echo_key else "")
-    headers = {"Retry-After": fault.retry_after, "retry-after-ms": fault.retry_after_ms}
+    message = f"loopback says {fault.code}" + (f" for the key {_read_key(http)}" if fault.echo_key else "")
+    headers = {"Retry-After": fault.retry_after, "retry-after-ms": fault.retry_after_ms, "Location": fault.location}
     return web.json_response(
         shape.error(fault, message),
         status=fault.status,
         headers={name: value for name, value in headers.items() if value is not None},
     )
+
+
+def _read_key(http: web.Request) -> str:
+    return (http.headers.get("Authorization", "") + http.headers.get("x-goog-api-key", "")).removeprefix("Bearer ")
+
+
+async def _send_page(_http: web.Request, _shape: Shape, _fault: Fault) -> web.StreamResponse:
+    return web.Response(text="<!doctype html><title>Welcome to the router</title>", content_type="text/html")
+
+
+async def _send_bomb(_http: web.Request, _shape: Shape, _fault: Fault) -> web.StreamResponse:
+    return web.Response(body=_make_bomb(), content_type="application/json", headers={"Content-Encoding": "gzip"})
+
+
+@cache
+def _make_bomb() -> bytes:
+    packer = zlib.compressobj(wbits=31)
+    return b"".join(packer.compress(b" " * (1 << 20)) for _ in range(256)) + packer.flush()
+
+
+async def _send_drip(http: web.Request, _shape: Shape, _fault: Fault) -> web.StreamResponse:
+    response = web.StreamResponse()
+    await response.prepare(http)
+    while True:
+        await response.write(b" ")
+        await asyncio.sleep(0.1)
+
+
+async def _send_error_body(_http: web.Request, shape: Shape, fault: Fault) -> web.StreamResponse:
+    return web.json_response(shape.error(fault, f"loopback says {fault.code}"))
+
+
+_BODIES = {"page": _send_page, "bomb": _send_bomb, "drip": _send_drip, "error_body": _send_error_body}

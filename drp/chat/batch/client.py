@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from drp.chat.batch.journal import Batch
 from drp.chat.batch.provider import BatchFile
 from drp.chat.batch.uploader import BatchUploader, Outcome
+from drp.chat.client import GRACE_S
 from drp.chat.limits import CostCap, ReplyLimits
 from drp.chat.store import StoredReply, hash_request
 from drp.chat.wire import Message, Reply, TransientError
@@ -34,7 +35,7 @@ class BatchClient:
     grace_s: how long `close` waits for an upload or a download, in seconds.
     """
 
-    def __init__(self, settings: TeacherSettings, uploader: BatchUploader, *, grace_s: float = 60.0) -> None:
+    def __init__(self, settings: TeacherSettings, uploader: BatchUploader, *, grace_s: float = GRACE_S) -> None:
         self.model = settings.model or ""
         self._settings, self._uploader, self._wire, self._grace_s = settings, uploader, uploader.wire, grace_s
         self._cap = CostCap(settings, uploader.store, uploader.price)
@@ -63,7 +64,6 @@ class BatchClient:
         self._is_closing = True
         try:
             if self._worker and self._is_transferring:
-                say("waiting for an upload or download to end; Ctrl-C again drops it")
                 await asyncio.wait([self._worker], timeout=self._grace_s)
         finally:
             if self._worker:

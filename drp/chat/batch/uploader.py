@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from uuid import uuid4
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, stop_after_delay
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_delay
 
 from drp.chat.batch.journal import NEVER_SENT, Batch, Journal, now
 from drp.chat.batch.provider import BatchFile, BatchProvider, BatchResultRow, read_rows
@@ -24,7 +24,7 @@ from drp.chat.limits import RetryPolicy
 from drp.chat.openai import OpenAIWire
 from drp.chat.prices import Price
 from drp.chat.store import ReplyStore, StoredReply
-from drp.chat.wire import ApiKey, Message, TransientError
+from drp.chat.wire import UNREACHED_CAUSES, UNREACHED_RETRIES, ApiKey, Message, TransientError
 from drp.config.sections import TeacherSettings
 from drp.credentials import scrub
 from drp.errors import DrpError, RecordError, UserError
@@ -250,10 +250,9 @@ class BatchUploader:
         Until the provider has answered once, `teacher.max_retries` times; afterwards for `RetryPolicy.give_up_s`, as
         batches continue at the provider without this process. Raises UserError if it keeps failing.
         """
-        n_attempts = self._settings.max_retries + 1
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(TransientError),
-            stop=stop_after_delay(self._retry.give_up_s) if self._was_reached else stop_after_attempt(n_attempts),
+            stop=stop_after_delay(self._retry.give_up_s) if self._was_reached else self._stops_unreached,
             wait=self._find_wait_s,
             before_sleep=_report_first_failure,
             reraise=True,
@@ -267,6 +266,12 @@ class BatchUploader:
             raise UserError(f"{error}\n{kept}") from None
         self._was_reached = True
         return result
+
+    def _stops_unreached(self, state: RetryCallState) -> bool:
+        n_retries = self._settings.max_retries
+        if _find_failure(state).cause in UNREACHED_CAUSES:
+            n_retries = min(n_retries, UNREACHED_RETRIES)
+        return state.attempt_number > n_retries
 
     def _find_wait_s(self, state: RetryCallState) -> float:
         wait_s = self._retry.find_wait_s(_find_failure(state), state.attempt_number)

@@ -26,7 +26,7 @@ from drp.runs.progress import report, show_progress
 from drp.runs.rundir import RunDir
 from drp.runs.stage import FinishedRecord, RunOptions
 from drp.stages import decompose, evaluate, generate, prune
-from drp.training.draw import NOT_DRAWN, draw_key
+from drp.training.draw import NOT_DRAWN, draw_key, find_refused
 
 
 @dataclass(frozen=True)
@@ -147,13 +147,13 @@ def _take_sampled(
     became: Counter[str],
 ) -> list[str]:
     """Add the sampled traces that are drawn (None: all) and not decomposed yet, and count them. Returns notes."""
-    done, notes = _find_done(artifacts.steps, decompose.build_fingerprint(config))
+    done, notes = _find_done(config, artifacts.steps, decompose.build_fingerprint(config))
     n_traces = count_lines(artifacts.traces) if options.limit is None else options.limit
     for record in show_progress("estimate", islice(read_records(artifacts.traces, Trace), options.limit), n_traces):
         if isinstance(record, Failure) or decompose.find_defect(record, config):
             continue
         if record.id in done:
-            became["already decomposed"] += 1
+            became["already decomposed or refused"] += 1
         elif drawn is not None and record.id not in drawn:
             became[NOT_DRAWN] += 1
         else:
@@ -164,9 +164,9 @@ def _take_sampled(
 
 def _take_steps(teaching: TeachingEstimate, config: Config, options: RunOptions, artifacts: _Artifacts) -> list[str]:
     """Add the decompositions that are still to be pruned. Returns notes."""
-    if not artifacts.steps.exists() or not _find_done(artifacts.steps, decompose.build_fingerprint(config))[0]:
+    if not artifacts.steps.exists() or not _find_done(config, artifacts.steps, decompose.build_fingerprint(config))[0]:
         return []
-    done, notes = _find_done(artifacts.pruned, prune.build_fingerprint(config))
+    done, notes = _find_done(config, artifacts.pruned, prune.build_fingerprint(config))
     drawn = prune.draw_decompositions(config, artifacts.steps, options)
     for record in islice(read_records(artifacts.steps, Decomposition), options.limit):
         if isinstance(record, Decomposition) and record.id not in done and (drawn is None or record.id in drawn):
@@ -174,14 +174,16 @@ def _take_steps(teaching: TeachingEstimate, config: Config, options: RunOptions,
     return notes
 
 
-def _find_done(target: Path, fingerprint: dict[str, Any]) -> tuple[set[str], list[str]]:
-    """The ids that are in an artifact already. None, and a note, if it was made with another configuration."""
+def _find_done(config: Config, target: Path, fingerprint: dict[str, Any]) -> tuple[set[str], list[str]]:
+    """The ids that a stage would pay nothing more for: those in its artifact, and those whose replies were refused,
+    because a rerun reads the same ones. None, and a note, if the artifact was made with another configuration."""
     manifest = load_manifest(target)
     if manifest is None or not target.exists():
         return set(), []
     if changes := compare_with(manifest, fingerprint, [])[1]:
         return set(), [f"{target} was made with another configuration ({changes[0]}): everything is estimated anew"]
-    return {record.id for record in read_records(target, FinishedRecord, "raise")}, []
+    written = (record.id for record in read_records(target, FinishedRecord, "raise"))
+    return {*written, *find_refused(target, config)}, []
 
 
 def _mean_usable_tokens(sources: Mapping[str, SourceTraces]) -> int:

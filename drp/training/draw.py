@@ -52,7 +52,7 @@ def draw_ids(
     lost: set[str] = set()
     for target in [] if options.overwrite else artifacts:
         n_wanted += _read_counts(target).filtered[UNCHANGED]  # these have no ids on disk, but all of them were drawn
-        lost.update(_find_refused(target, config))
+        lost.update(find_refused(target, config))
         lost.update(record.id for record in _read_outcomes(target) if not record.is_trainable(config.train))
     drawn = {record.id for record in _read_outcomes(artifacts[0])} if options.reparse else set[str]()
     for id in sorted(set(candidates), key=lambda id: draw_key(config.data_seed, id)):
@@ -86,6 +86,14 @@ def find_shortfall(config: Config) -> Shortfall | None:
     return Shortfall(n_missing, n_reserve) if n_missing > 0 else None
 
 
+def find_refused(target: Path, config: Config) -> Iterable[str]:
+    """The ids of an artifact's failures that another run would meet again. It retries the others, so they are not
+    replaced."""
+    for failure in read_records(failures_path(target), Failure, "skip"):
+        if failure.error == RefusedReply.__name__ or config.teacher.provider == "rules":
+            yield failure.id
+
+
 class Outcome(Record):
     """The fields of a line of steps.jsonl or pruned.jsonl that tell whether training can use it, as far as is known."""
 
@@ -116,11 +124,3 @@ def _read_counts(target: Path) -> Counts:
     """What became of an artifact's input; all zero if its stage has not finished."""
     manifest = load_manifest(target)
     return manifest.counts if manifest is not None and manifest.state == "complete" else Counts()
-
-
-def _find_refused(target: Path, config: Config) -> Iterable[str]:
-    """The ids of an artifact's failures that another run would meet again. It retries the others, so they are not
-    replaced."""
-    for failure in read_records(failures_path(target), Failure, "skip"):
-        if failure.error == RefusedReply.__name__ or config.teacher.provider == "rules":
-            yield failure.id

@@ -1,9 +1,10 @@
 """`drp run`: what it asks before it pays, and what it runs once and what once per seed."""
 
+import hashlib
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,27 @@ def run_demo(folder: Path, *arguments: str, **settings: Any) -> None:
     command = [sys.executable, "-m", "drp", "run", "configs/demo.yaml", *changes, *arguments]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_a_paid_run_buys_as_many_prunings_as_training_draws_and_a_second_run_buys_none(tmp_path: Path) -> None:
+    def answer(messages: Sequence[tuple[str, str]]) -> str:
+        """A fifth of all prompts has no useful reply, however often it is asked."""
+        is_refused = hashlib.sha256(messages[0][1].encode()).digest()[0] % 5 == 0
+        return "I have looked at this, and it is fine as it is." if is_refused else competent.answer(messages)
+
+    with LoopbackServer(answer) as server:
+        settings = {"provider": "openai", "model": "m", "base_url": server.openai_url, "prices": PRICES}
+        teacher = {"teacher": json.dumps(settings), "max_failures": 0.5}
+        run_demo(tmp_path, "--yes", **teacher, train__max_samples=15)
+        counts = {name: load_manifest(tmp_path / f"{name}.jsonl").counts for name in ("steps", "pruned")}  # type: ignore[union-attr]
+        assert counts["pruned"].written == len(read_lines(tmp_path / "train" / "sft.jsonl")) == 15
+        assert counts["steps"].failed + counts["pruned"].failed > 0, "something was refused"
+        assert counts["steps"].written == 15 + counts["pruned"].failed + counts["pruned"].filtered.total()
+        assert counts["steps"].filtered["not drawn for training"] > 0
+        n_requests = len(server.requests)
+        run_demo(tmp_path, **teacher, train__max_samples=15)  # there is nothing left to agree to
+        assert len(server.requests) == n_requests
 
 
 def find_start(artifact: Path) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from drp.config.sections import Config
+from drp.errors import ConfigError
 from drp.runs.jsonl import read_records
 from drp.runs.manifest import Counts, load_manifest
 from drp.runs.rundir import RunDir
@@ -210,3 +211,40 @@ def test_wrong_traces_are_left_out_if_training_would_leave_them_out(tmp_path: Pa
     decompose.run(config)
     assert {number % 2 for number in asked_about(server)} == {0}
     assert counts_of(tmp_path / "steps.jsonl").filtered["answer wrong"] == N_TRACES // 2
+
+
+def test_a_run_that_reuses_another_pays_for_nothing_that_the_other_has_paid_for(tmp_path: Path) -> None:
+    with LoopbackServer(forgetful) as server:
+        main = prepare(tmp_path / "main", server)
+        run_rounds(main)
+        n_requests = len(server.requests)
+        other = prepare(tmp_path / "other", server).model_copy(update={"reuse": main.run_dir})
+        run_rounds(other)
+        assert len(server.requests) == n_requests, "refused replies are not asked for again, either"
+        for name in ("steps.jsonl", "steps.failed.jsonl", "pruned.jsonl"):
+            assert (tmp_path / "other" / name).read_bytes() == (tmp_path / "main" / name).read_bytes()
+        assert not (tmp_path / "other" / "replies.jsonl").read_bytes()
+        # Other steps are another ablation. Its traces are drawn by the same rule.
+        settings = main.decompose.model_copy(update={"method": "default"})
+        third = prepare(tmp_path / "third", server).model_copy(update={"reuse": main.run_dir, "decompose": settings})
+        run_rounds(third)
+        assert len(server.requests) > n_requests
+    assert train_on(third) == train_on(main)
+
+
+def test_a_run_that_reuses_another_pays_for_what_it_needs_beyond_that(tmp_path: Path, server: LoopbackServer) -> None:
+    main = prepare(tmp_path / "main", server)
+    run_rounds(main)
+    n_requests, before = len(server.requests), (tmp_path / "main" / "steps.jsonl").read_bytes()
+    other = prepare(tmp_path / "other", server, 2 * N_WANTED).model_copy(update={"reuse": main.run_dir})
+    run_rounds(other)
+    assert len(server.requests) == 2 * n_requests
+    assert len(train_on(other, 2 * N_WANTED)) == 2 * N_WANTED
+    assert (tmp_path / "main" / "steps.jsonl").read_bytes() == before
+
+
+def test_a_run_to_reuse_that_does_not_exist_is_an_error(tmp_path: Path, server: LoopbackServer) -> None:
+    config = prepare(tmp_path / "run", server).model_copy(update={"reuse": tmp_path / "mian"})
+    with pytest.raises(ConfigError, match="mian does not exist; make that run first"):
+        decompose.run(config)
+    assert not server.requests

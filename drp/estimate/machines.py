@@ -192,8 +192,8 @@ def _estimate_sampling(
     # The GPUs wait for the last response of each model, which may be a loop up to the limit.
     tail_s = len({one.model for one in missing}) * max_new_tokens / single.tokens_per_second
     note = (
-        f"{_describe_speed(speed)}; {tail_s / 3600:.1f} hours of them for last responses of {max_new_tokens:,} tokens, "
-        f"alone at {single.tokens_per_second:.0f} tokens per second"
+        f"{_describe_speed(speed)}; {tail_s / 3600:.1f} of the hours are for the last responses, if they reach "
+        f"{max_new_tokens:,} tokens, at {single.tokens_per_second:.0f} tokens per second"
     )
     return _add_hours(estimate, tokens / speed.tokens_per_second + tail_s * config.report.gpus, note)
 

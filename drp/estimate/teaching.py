@@ -37,6 +37,8 @@ _THINKING_MODELS = re.compile(
 """Names of models that think before they reply and charge for it as output."""
 _MIN_REPLIES = 10
 """Stored replies from which on they tell how much a teacher thinks."""
+_MAX_REPLIES = 1000
+"""Stored replies that are looked at for that."""
 _OTHER_TOKENIZER = 1.3
 """A reply may have so many times the estimated tokens without any thinking."""
 _TYPICAL_LIMIT = 450_000
@@ -175,7 +177,7 @@ class _StoredReplies:
             self.spent_usd += (reply.usage.cost_usd or 0.0) if is_own else 0.0
             if reply.finish_reason != "empty":
                 self._keys.add(reply.id)
-            if reply.model == self._settings.model and reply.finish_reason == "stop":
+            if reply.model == self._settings.model and reply.finish_reason == "stop" and n_replies < _MAX_REPLIES:
                 n_replies += 1
                 n_written += estimate_tokens(reply.text)
                 n_paid += reply.usage.output_tokens

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from drp.config.sections import EngineSettings, SamplingSettings
+from drp.credentials import Address, protect
 from drp.errors import InputError, UserError
 from drp.student.base import (
     Completion,
@@ -29,6 +30,8 @@ CONNECT_TIMEOUT_S = 10.0
 SILENCE_TIMEOUT_S = 3600.0
 """Longest pause between two parts of a response. A busy server may let a request wait for long before its first token;
 the length of a response does not matter."""
+_REFUSED = (401, 403, 404)
+"""Statuses with which a server refuses every request."""
 MAX_RETRIES = 6
 """Retries after a rate limit, a server error or a broken connection; the SDK waits longer before each."""
 
@@ -39,7 +42,8 @@ class ServerSampler:
     def __init__(self, model: str, engine: EngineSettings, sampling: SamplingSettings, format: ChatFormat) -> None:
         self.format = format
         self._model, self._sampling = model, sampling
-        self._address, self._key_env = engine.base_url or "", engine.api_key_env
+        self._server, self._key_env = Address.parse(engine.base_url or ""), engine.api_key_env
+        self._address = self._server.identity
         self._max_in_flight = engine.max_num_seqs
         # The event loop runs in its own thread, so that calls continue while the caller writes or grades.
         self._loop = asyncio.new_event_loop()
@@ -94,13 +98,17 @@ class ServerSampler:
     async def _connect(self) -> Any:
         import openai
 
-        # With hundreds of calls in flight, the SDK's default transport reaches a quarter of aiohttp's rate.
+        key = os.environ.get(self._key_env, "")
+        protect(key)
         return openai.AsyncOpenAI(
-            base_url=self._address,
-            api_key=os.environ.get(self._key_env) or "none",
+            base_url=self._server.url,
+            default_query=self._server.query,
+            default_headers=self._server.headers,
+            api_key=key or "none",
             max_retries=MAX_RETRIES,
             timeout=openai.Timeout(SILENCE_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
-            http_client=openai.DefaultAioHttpClient(),
+            # With hundreds of calls in flight, the SDK's default transport reaches a quarter of aiohttp's rate.
+            http_client=openai.DefaultAioHttpClient(follow_redirects=False),
         )
 
     async def _find_model(self) -> Any:
@@ -142,9 +150,9 @@ class ServerSampler:
             async with stream:
                 async for part in stream:
                     reply.add(part)
-        except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError) as error:
-            raise self._explain_status(error) from None
         except openai.APIError as error:
+            if isinstance(error, openai.APIStatusError) and (error.status_code < 400 or error.status_code in _REFUSED):
+                raise self._explain_status(error) from None
             return Rejection(request.id, f"{self._address}: {type(error).__name__}: {error}", "server error")
         except (TimeoutError, OSError) as error:
             return Rejection(request.id, f"{self._address}: the stream broke off: {error!r}", "server error")
@@ -164,9 +172,16 @@ class ServerSampler:
         return Completion(request_id, text, n_tokens, n_thinking, reply.finish_reason)
 
     def _explain_status(self, error: Any) -> UserError:
-        # A server may repeat the key in its message, so for a refused key the message is left out.
+        if error.status_code < 400:
+            target = error.response.headers.get("Location", "an unknown address")
+            return UserError(
+                f"{self._address} redirects to {target} (status {error.status_code}). Requests are not sent on to "
+                "another address: if it is the right one, set engine.base_url to it."
+            )
         if error.status_code in (401, 403):
-            return UserError(f"{self._address} refuses the key in {self._key_env} (status {error.status_code})")
+            return UserError(
+                f"{self._address} refuses the key in {self._key_env} (status {error.status_code}): {error}"
+            )
         return UserError(f"{self._address} answers with status {error.status_code}: {error}")
 
 

@@ -11,6 +11,8 @@ import pytest
 
 from drp.config.sections import EngineSettings, SamplingSettings
 from drp.errors import InputError, UserError
+from drp.records import Failure
+from drp.runs.jsonl import Appender
 from drp.student import server as module
 from drp.student.base import Completion, Rejection, SamplingRequest
 from drp.student.response import ChatFormat
@@ -61,7 +63,7 @@ class Handler(BaseHTTPRequestHandler):
         with self.server.lock:
             self.server.in_flight -= 1
         if status != 200:
-            self._answer(status, {"error": {"message": "no"}})
+            self._answer(status, {"error": {"message": f"no, {self.headers['Authorization']}"}})
             return
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
@@ -85,6 +87,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
         self.send_header("Retry-After-Ms", "10")
+        self.send_header("Location", "http://elsewhere.example/v1")
         self.end_headers()
         self.wfile.write(data)
 
@@ -164,6 +167,33 @@ def test_refused_key_is_a_user_error_that_does_not_show_it(completions, student,
     with pytest.raises(UserError, match="STUDENT_KEY") as caught:
         open_sampler(str(student), engine(completions.address), GREEDY, 0)
     assert "secret" not in str(caught.value)
+
+
+def test_key_that_a_server_repeats_is_in_no_stored_rejection(sampler, completions, requests, tmp_path):
+    completions.statuses = [400]
+    [rejection] = sampler.sample(iter(requests[:1]))
+    failure = Failure(id=rejection.id, error="Rejection", message=rejection.message, attempts=1)
+    with Appender(tmp_path / "failed.jsonl") as file:
+        file.append(failure)
+    written = (tmp_path / "failed.jsonl").read_text()
+    assert "no, Bearer ***" in written
+    assert KEY not in written
+
+
+def test_redirect_is_not_followed_and_its_target_is_named(sampler, completions, requests):
+    completions.statuses = [307]
+    with pytest.raises(UserError, match=r"redirects to http://elsewhere\.example/v1 \(status 307\)"):
+        list(sampler.sample(iter(requests[:1])))
+    assert len(completions.bodies) == 1
+
+
+def test_password_in_the_address_is_sent_and_not_shown(completions, student, monkeypatch):
+    monkeypatch.delenv("STUDENT_KEY")
+    address = completions.address.replace("://", "://me:hunter2@")
+    with pytest.raises(UserError, match="bad key Basic") as caught:  # this server knows no password, and repeats it
+        open_sampler(str(student), engine(address), GREEDY, 0)
+    assert "hunter2" not in str(caught.value)
+    assert "bWU6aHVudGVyMg" not in str(caught.value)
 
 
 def test_unknown_model_names_the_served_one(completions, student, tokenizer):

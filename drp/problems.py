@@ -1,4 +1,4 @@
-"""Load problems from benchmarks on the hub and from local files: JSONL with `drp.runs.jsonl`, the rest with `datasets`.
+"""Load problems from benchmarks on the hub and from local files of rows: JSONL, CSV, and what `datasets` reads.
 
 A known name has its hub data set, split, columns and row filter in `BENCHMARKS`; with `path` its rows are read from a
 local file instead. A row that is not a problem (a broken line, no question, no gold answer, a duplicate id)
@@ -8,6 +8,7 @@ becomes a Failure that names its place.
       -> Problem(id="gsm8k-0", question="Janet's ducks lay ...", answer="18", source="gsm8k")
 """
 
+import csv
 import difflib
 import glob
 import heapq
@@ -64,6 +65,20 @@ BENCHMARKS = {
 }
 
 _PEEKED_ROWS = 100  # in which the columns are looked for
+_KINDS = {
+    ".jsonl": ".jsonl",
+    ".ndjson": ".jsonl",
+    ".jsonl.gz": ".jsonl",
+    ".ndjson.gz": ".jsonl",
+    ".json": ".json",
+    ".csv": ".csv",
+    ".tsv": ".tsv",
+    ".parquet": ".parquet",
+}
+"""How a file is read, by the end of its name."""
+STDIN = Path("/dev/stdin")
+_SURROGATE = re.compile("[\udc80-\udcff]")
+"""What Python makes of bytes that are not UTF-8."""
 
 
 def load_problems(sources: Sequence[SourceSettings], seed: int) -> Iterator[Problem | Failure]:
@@ -172,11 +187,19 @@ def read_rows(source: SourceSettings) -> Iterator[DatasetRow | str]:
         return _hub_rows(source)
     with explain_os_errors(path):
         path.open("rb").close()
-    if path.suffix in (".jsonl", ".ndjson"):
+    kind = find_kind(path.name)
+    if kind == ".jsonl" or path == STDIN:
         return _read_jsonl(path)
-    if path.suffix in (".json", ".parquet"):
-        return _load(source, path.suffix[1:], data_files=glob.escape(str(path.absolute())))
-    raise InputError(f"{path}: cannot read this kind of file; expected .jsonl, .json or .parquet")
+    if kind in (".csv", ".tsv"):
+        return _read_csv(path, "\t" if kind == ".tsv" else ",")
+    if kind:
+        return _load(source, kind[1:], data_files=glob.escape(str(path.absolute())))
+    raise InputError(f"{path}: cannot read this kind of file; expected {', '.join(_KINDS)}")
+
+
+def find_kind(name: str) -> str | None:
+    """How a file of rows is read, by the end of its name; None if it has no known one."""
+    return next((kind for end, kind in _KINDS.items() if name.lower().endswith(end)), None)
 
 
 class _JsonRow(RootModel[dict[str, Any]]):
@@ -186,6 +209,23 @@ class _JsonRow(RootModel[dict[str, Any]]):
 def _read_jsonl(path: Path) -> Iterator[DatasetRow | str]:
     for row in read_records(path, _JsonRow):
         yield f"{path.parent}/{row.message}" if isinstance(row, Failure) else row.root
+
+
+def _read_csv(path: Path, delimiter: str) -> Iterator[DatasetRow | str]:
+    """Rows of texts: nothing is taken for a number, so that "007" stays as it is."""
+    csv.field_size_limit(1 << 30)
+    with explain_os_errors(path), path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        rows = csv.DictReader(file, delimiter=delimiter, strict=True)
+        try:
+            for row in rows:
+                if None in row or None in row.values():
+                    yield f"{path}:{rows.line_num}: {len(row)} columns expected, the row has fewer or more"
+                elif any(_SURROGATE.search(f"{name}{value}") for name, value in row.items()):
+                    yield f"{path}:{rows.line_num}: not UTF-8"
+                else:
+                    yield row
+        except csv.Error as error:
+            raise InputError(f"{path}:{rows.line_num}: not CSV: {error}") from None
 
 
 def _hub_rows(source: SourceSettings) -> Iterator[DatasetRow]:

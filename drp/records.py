@@ -41,9 +41,11 @@ class Trace(Record):
 
     problem_id: str
     question: str = Field(min_length=1)
-    answer: str = Field(min_length=1)
+    answer: str
+    """The gold answer; empty if it is not known, and the trace then not graded."""
     response: str
-    """Raw text after the generation prompt, as the engine returned it, without the end-of-sequence token."""
+    """Text after the generation prompt, as the engine returned it, without the end-of-sequence token. The model's
+    thinking tags are written as `<think>` and `</think>`, whatever they are."""
     thinking: str
     """The text before `</think>`; the whole response if it has no such tag."""
     summary: str

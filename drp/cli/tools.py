@@ -15,33 +15,51 @@ if TYPE_CHECKING:
 
 @app.command(name="import")
 def import_traces(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A .jsonl, .json or .parquet, or a hub data set.")],
+    source: Annotated[
+        str,
+        typer.Argument(metavar="SOURCE", help="A .jsonl, .jsonl.gz, .json, .csv or .parquet, a hub data set, or -."),
+    ],
     output: Annotated[Path, typer.Option("--output", help="The traces.jsonl to write.")],
     question: Annotated[str, typer.Option("--question", metavar="COL", help="Column of the question.")] = "question",
-    response: Annotated[str, typer.Option("--response", metavar="COL", help="Column of the response.")] = "response",
-    answer: Annotated[str, typer.Option("--answer", metavar="COL", help="Column of the gold answer.")] = "answer",
+    response: Annotated[
+        str, typer.Option("--response", metavar="COL", help="Column of the response, or of a list of responses.")
+    ] = "response",
+    reasoning: Annotated[
+        str | None, typer.Option("--reasoning", metavar="COL", help="Column of the reasoning, if it has its own.")
+    ] = None,
+    messages: Annotated[
+        str | None, typer.Option("--messages", metavar="COL", help="Column of a conversation with both.")
+    ] = None,
+    answer: Annotated[
+        str | None, typer.Option("--answer", metavar="COL", help="Column of the gold answer. Without: not graded.")
+    ] = None,
     id: Annotated[str | None, typer.Option("--id", metavar="COL", help="Column of the problem's id, if any.")] = None,
     model: Annotated[
         str, typer.Option("--model", metavar="NAME", help="The model that wrote the responses.")
     ] = "unknown",
     tokenizer: Annotated[str | None, typer.Option("--tokenizer", help="A model whose tokenizer counts tokens.")] = None,
+    config: Annotated[str | None, typer.Option("--config", help="Configuration (subset) of a hub data set.")] = None,
     split: Annotated[str | None, typer.Option("--split", help="Split of a hub data set.")] = None,
+    max_failures: Annotated[
+        float, typer.Option("--max-failures", min=0, help="Rows that may fail: a number, or a share below 1.")
+    ] = 0,
     limit: Limit = None,
     dry_run: DryRun = False,
     overwrite: Overwrite = False,
 ) -> None:
     """SOURCE -> traces: grade responses that you already have."""
     from drp.config.sections import SourceSettings
+    from drp.problems import STDIN, find_kind
     from drp.runs.stage import RunOptions
     from drp.stages import importer
 
+    path = STDIN if source == "-" else Path(source)
     # Anything that is neither an existing path nor named like a file is taken for a data set on the hub.
-    local = Path(source).exists() or Path(source).suffix in (".jsonl", ".ndjson", ".json", ".parquet")
-    place = {"path": Path(source)} if local else {"dataset": source}
-    settings = SourceSettings(name=Path(source).stem, split=split, **place)
-    columns = importer.TraceColumns(question=question, response=response, answer=answer, id=id)
+    place = {"path": path} if path.exists() or find_kind(source) else {"dataset": source}
+    settings = SourceSettings(name=path.stem, config=config, split=split, **place)
+    columns = importer.TraceColumns(question, response, answer, id, reasoning, messages)
     options = RunOptions(limit=limit, dry_run=dry_run, overwrite=overwrite)
-    importer.run(settings, output, columns, model, tokenizer, options)
+    importer.run(settings, output, columns, model, tokenizer, options, max_failures)
 
 
 @stage_verb("judge")

@@ -11,8 +11,11 @@ an artifact is read, that line is skipped; before the next line is appended, it 
 
 import codecs
 import errno
+import gzip
+import io
 import json
 import os
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -98,8 +101,8 @@ def read_lines(
 def _read(path: Path, model: type[ModelT], on_bad: BadLine, fix: str) -> Iterator[tuple[FileLine, Any]]:
     if on_bad != "yield" and not path.exists():
         return
-    with explain_os_errors(path), path.open("rb", buffering=_BLOCK) as file:
-        offset = file.seek(len(codecs.BOM_UTF8) if file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8 else 0)
+    with explain_os_errors(path), _open(path) as file:
+        offset = len(file.read(len(codecs.BOM_UTF8))) if file.peek(1).startswith(codecs.BOM_UTF8) else 0
         for number, data in enumerate(file, start=1):
             line = FileLine(number, offset, data)
             offset += len(data)
@@ -114,6 +117,20 @@ def _read(path: Path, model: type[ModelT], on_bad: BadLine, fix: str) -> Iterato
                     raise InputError(f"{path}:{number}: {_describe(error)}; {fix}") from None
             else:
                 yield line, record
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[io.BufferedReader | gzip.GzipFile]:
+    """The file's bytes, decompressed if its name ends in .gz."""
+    if path.suffix.lower() != ".gz":
+        with path.open("rb", buffering=_BLOCK) as file:
+            yield file
+        return
+    try:
+        with gzip.open(path) as compressed:
+            yield compressed
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise InputError(f"{path}: damaged gzip file: {error}") from None
 
 
 def _make_failure(place: str, error: ValidationError) -> Failure:

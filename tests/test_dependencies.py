@@ -8,6 +8,8 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
@@ -59,6 +61,7 @@ def undeclared(imports: dict[str, Path], distributions: list[str]) -> dict[str, 
     return {module: str(path.relative_to(ROOT)) for module, path in imports.items() if module not in provided}
 
 
+@pytest.mark.vllm
 def test_what_the_package_imports_is_declared() -> None:
     assert undeclared(imports_of("drp"), declared("vllm")) == {}
 
@@ -67,6 +70,7 @@ def test_what_the_tests_import_is_declared() -> None:
     assert undeclared(imports_of("tests"), declared("vllm", "dev")) == {}
 
 
+@pytest.mark.vllm
 def test_what_the_scripts_import_is_declared_or_a_peer() -> None:
     imports = {name: path for name, path in imports_of("scripts").items() if name.split(".")[0] not in PEERS}
     assert undeclared(imports, declared("vllm", "dev")) == {}

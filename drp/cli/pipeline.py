@@ -1,8 +1,8 @@
 """`drp run`: all stages in order, each in a process of its own, because only its end frees all memory of an engine.
 
     drp run CONFIG               generate, decompose, prune, train, eval, report
-    drp run CONFIG --seeds 1,2   generate, decompose, prune; then for each seed, in RUN_DIR/seed-N, all of them again:
-                                 the first three copy what is in RUN_DIR (`reuse`), train, eval and report are made
+    drp run CONFIG --seeds 1,2   generate, decompose, prune; then all stages for each seed, in RUN_DIR-seed-N: the first
+                                 three copy what RUN_DIR has (`reuse`); last a report that combines the seeds
 
 Before a teacher is paid for the first time, the estimate is shown; the run goes on with `--yes` or a cost cap.
 """
@@ -11,6 +11,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -55,22 +56,22 @@ def run(
     numbers = [] if seeds is None else read_seeds(seeds)
     if not dry_run:
         _check_cost(loaded, limit, agreed=yes, overwrite=overwrite)
-    shared = [str(config), *(part for override in overrides or [] for part in ("--set", override))]
+    shared = [str(config), *_write_overrides(overrides or [])]
     limited = ["--limit", str(limit)] if limit else []
     flags = [flag for flag, given in (("--dry-run", dry_run), ("--overwrite", overwrite)) if given]
     if not numbers:
         _run_stages(PIPELINE, loaded, shared, limited, flags)
         return
     _run_stages(SHARED, loaded, shared, limited, flags)
-    folders = [loaded.run_dir / f"seed-{seed}" for seed in numbers]
+    folders = [Path(f"{loaded.run_dir}-seed-{seed}") for seed in numbers]
     if dry_run:
         typer.echo(f"train, eval and report would run in {', '.join(map(str, folders))}")
         return
     for seed, folder in zip(numbers, folders, strict=True):
-        paths = {"run_dir": json.dumps(str(folder)), "reuse": json.dumps(str(loaded.run_dir))}
-        own = {**paths, "seed": seed, "generate.seed": loaded.data_seed}
-        settings = [part for key, value in own.items() for part in ("--set", f"{key}={value}")]
-        _run_stages(PIPELINE, loaded, [*shared, *settings], limited, flags)
+        paths = (f"run_dir={json.dumps(str(folder))}", f"reuse={json.dumps(str(loaded.run_dir))}")
+        own = [*paths, f"seed={seed}", f"generate.seed={loaded.data_seed}"]
+        changed = load(config, [*(overrides or []), *own])
+        _run_stages(PIPELINE, changed, [*shared, *_write_overrides(own)], limited, flags)
     _run_verb(["report", *map(str, folders), "--output", str(loaded.run_dir / "report")])
 
 
@@ -91,10 +92,10 @@ def _check_cost(config: "Config", limit: int | None, *, agreed: bool, overwrite:
     is_free = usd is None and teacher.base_url is not None
     is_paid = not is_free and (usd is None or usd > 0 or overwrite)
     if is_paid and not agreed and teacher.max_cost_usd is None:
-        amount = "an unknown amount" if usd is None else f"about {write_dollars(usd)}"
+        amount = "an unknown amount" if usd is None or overwrite else f"about {write_dollars(usd)}"
         raise ConfigError(
-            f"run: the teacher {teacher.model} costs {amount} (see the estimate above), and nothing has been sent yet. "
-            "To agree, give --yes, or a limit in US dollars with --set teacher.max_cost_usd=..."
+            f"run: what is still to do costs {amount} for the teacher {teacher.model} (see the estimate above). Nothing "
+            "is sent before you agree: give --yes, or a limit in US dollars with --set teacher.max_cost_usd=..."
         )
 
 
@@ -127,6 +128,10 @@ def _replace_lost(config: "Config", arguments: Sequence[str]) -> None:
         before = shortfall
         for verb in ("decompose", "prune"):
             _run_verb([verb, *arguments])
+
+
+def _write_overrides(overrides: Sequence[str]) -> list[str]:
+    return [part for override in overrides for part in ("--set", override)]
 
 
 def _run_verb(arguments: Sequence[str]) -> None:

@@ -57,7 +57,7 @@ def test_a_paid_teacher_is_not_asked_before_somebody_agrees(drp: Drp, config: Pa
     ended = drp("run", config)
     assert ended.status == 2
     assert "decompose" in ended.out, "the estimate is shown"
-    assert "nothing has been sent yet" in ended.err
+    assert "Nothing is sent before you agree" in ended.err
     assert "--yes" in ended.err
     assert "teacher.max_cost_usd" in ended.err
     assert verbs == []
@@ -110,12 +110,12 @@ def test_seeds_that_are_no_different_numbers_are_refused(drp: Drp, config: Path,
 def test_seeds_share_the_stages_up_to_prune(drp: Drp, config: Path, verbs: list[list[str]], tmp_path: Path) -> None:
     assert drp("run", config, "--yes", "--seeds", "1,2").status == 0
     where = [next((part for part in command if "run_dir=" in part), None) for command in verbs]
-    first, second = (f'run_dir="{tmp_path}/run/seed-{seed}"' for seed in (1, 2))
+    first, second = (f'run_dir="{tmp_path}/run-seed-{seed}"' for seed in (1, 2))
     assert where == [None] * 3 + [first] * 6 + [second] * 6 + [None]
     assert verbs[-1] == [
         "report",
-        f"{tmp_path}/run/seed-1",
-        f"{tmp_path}/run/seed-2",
+        f"{tmp_path}/run-seed-1",
+        f"{tmp_path}/run-seed-2",
         "--output",
         f"{tmp_path}/run/report",
     ]
@@ -176,7 +176,7 @@ def find_start(artifact: Path) -> str:
 @pytest.mark.slow
 def test_seeds_and_ablations_make_again_only_what_differs(tmp_path: Path) -> None:
     run_demo(tmp_path / "main", "--seeds", "1,2")
-    main, first, second = tmp_path / "main", tmp_path / "main" / "seed-1", tmp_path / "main" / "seed-2"
+    main, first, second = tmp_path / "main", tmp_path / "main-seed-1", tmp_path / "main-seed-2"
     shared = [f"{name}.jsonl" for name in ("problems", "traces", "steps", "pruned")]
     for name in shared:
         assert (first / name).read_bytes() == (second / name).read_bytes() == (main / name).read_bytes()

@@ -115,6 +115,9 @@ class EngineSettings(Section):
     """Number of GPUs over which vLLM splits each layer."""
     pipeline_parallel_size: Annotated[PositiveInt, OPERATIONAL] = 1
     """Number of GPU groups over which vLLM distributes the layers; across nodes vLLM uses Ray."""
+    data_parallel_size: Annotated[PositiveInt, OPERATIONAL] = 1
+    """Number of engines, each a copy of the model in a process of its own on `tensor_parallel_size` x
+    `pipeline_parallel_size` GPUs. They take their requests from one queue. Not with a server."""
     enforce_eager: Annotated[bool, OPERATIONAL] = False
     """Skip vLLM's CUDA graphs and compilation: starts faster, runs slower."""
     batch_size: Annotated[PositiveInt, OPERATIONAL] = 16
@@ -507,10 +510,6 @@ class Config(Section):
     """Another run directory, from which this run takes what both have in common: its finished artifacts that have the
     same fingerprint and the same input are copied (problems, traces, steps, prunings, evaluations), and its teacher's
     replies are not paid for again. The rest is made here. None: everything is made here."""
-    reuse: Annotated[Path | None, OPERATIONAL] = None
-    """Another run directory, from which this run takes what both have in common: its finished artifacts that have the
-    same fingerprint and the same input are copied (problems, traces, steps, prunings, evaluations), and its teacher's
-    replies are not paid for again. The rest is made here. None: everything is made here."""
     seed: int = 0
     """Seed of sampling, of training, and of every random draw."""
     max_failures: Annotated[float, Field(ge=0), OPERATIONAL] = 0.2
@@ -541,12 +540,6 @@ class Config(Section):
             return None
         if not self.reuse.is_dir():
             raise ConfigError(f"`reuse`: {self.reuse} does not exist; make that run first, or set `reuse` to null")
-        return self.reuse / target.relative_to(self.run_dir)
-
-    def find_twin(self, target: Path) -> Path | None:
-        """The artifact in the run directory `reuse` that is at the same place as `target` in this one."""
-        if self.reuse is None or not target.is_relative_to(self.run_dir):
-            return None
         return self.reuse / target.relative_to(self.run_dir)
 
 

@@ -109,8 +109,11 @@ class Manifest(BaseModel):
         write_atomically(manifest_path(target), lambda draft: draft.write_text(self.model_dump_json(indent=2) + "\n"))
 
     @contextmanager
-    def track(self, target: Path) -> Iterator[None]:
-        """Save the manifest as `running`; when the block ends, however it ends, with its state and working time."""
+    def track(self, target: Path, *, adds_time: bool = True) -> Iterator[None]:
+        """Save the manifest as `running`; when the block ends, however it ends, with its state and working time.
+
+        adds_time: whether the block's duration is added to `seconds`; if not, the caller does that.
+        """
         self.state = "running"
         self.save(target)
         clock, before = time.monotonic(), self.seconds
@@ -124,7 +127,8 @@ class Manifest(BaseModel):
             self.state = "failed"
             raise
         finally:
-            self.seconds = before + time.monotonic() - clock
+            if adds_time:
+                self.seconds = before + time.monotonic() - clock
             self.finished = _now()
             self.save(target)
 

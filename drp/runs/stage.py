@@ -13,9 +13,10 @@ Records pass through as a stream: memory grows by one id per record.
 """
 
 import shutil
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -50,7 +51,8 @@ class Stage(Generic[InT, OutT]):
     inputs: the files whose content decides the output; the lines of the first are the input records.
     fingerprint: the configuration that decides the output, and the prompts' hashes.
     read: returns every input record, in a fixed order; unreadable ones as failures, those to leave out as omissions.
-    work: turns the records that are still missing into outputs, in any order; an output has the id of its input.
+    work: turns the records that are still missing into outputs, in any order; an output has the id of its input. None
+        for `run_stages`, which is given one function for all stages.
     skip_reason: the reason to leave a record out, or None to work on it.
     fan_out: how many records `read` makes of one line.
     store: the replies that the stage pays for; None for a stage without a paid teacher.
@@ -62,7 +64,7 @@ class Stage(Generic[InT, OutT]):
     inputs: Sequence[Path]
     fingerprint: dict[str, Any]
     read: Callable[[], Iterator[InT | Omission | Failure]]
-    work: Callable[[Iterator[InT]], Iterator[OutT | Omission | Failure]]
+    work: Callable[[Iterator[InT]], Iterator[OutT | Omission | Failure]] | None = None
     skip_reason: Callable[[InT], str | None] = lambda _: None
     fan_out: int = 1
     store: PaidReplies | None = None
@@ -189,19 +191,135 @@ class Tally:
 
 
 def _make(stage: Stage[Any, Any], options: RunOptions) -> Tally:
+    assert stage.work is not None
+    with _open_run(stage, options) as run, Progress(stage.name, run.total) as run.progress:
+        missing = run.find_missing()
+        first = next(missing, None)
+        if first is not None:  # else no engine is started and no teacher is asked
+            with closing(stage.work(chain([first], missing))) as outcomes:  # type: ignore[type-var]
+                for outcome in outcomes:
+                    run.take(outcome)
+    return run.tally
+
+
+def run_stages(
+    name: str,
+    stages: Sequence[Stage[InT, OutT]],
+    work: Callable[[Iterator[tuple[int, InT]]], Iterator[tuple[int, OutT | Omission | Failure]]],
+    options: RunOptions,
+    max_failures: float = 0.0,
+) -> None:
+    """Run several stages at once: the missing records of all of them are one stream.
+
+    name: for the progress bar. work: as `Stage.work`, for all stages together: each record and
+    each outcome comes with its stage's position. The time between two outcomes counts for the stage of the later one.
+    Raises as `run_stage` does, after all stages have ended.
+    """
+    for stage in stages:
+        for path in stage.inputs:
+            check_input(path, stage.name)
+    if options.dry_run:
+        for stage in stages:
+            _describe_plan(stage, options)
+        return
+    with ExitStack() as stack:
+        for stage in stages:
+            stack.enter_context(lock(stage.target))
+        runs = [stack.enter_context(_open_run(stage, options, shares_time=True)) for stage in stages]
+        totals = [run.total for run in runs]
+        progress = stack.enter_context(Progress(name, None if None in totals else sum(filter(None, totals))))
+        for run in runs:
+            run.progress = progress
+        missing = ((place, record) for place, run in enumerate(runs) for record in run.find_missing())
+        first = next(missing, None)
+        if first is not None:
+            clock = time.monotonic()
+            outcomes = stack.enter_context(closing(work(chain([first], missing))))  # type: ignore[type-var]
+            for place, outcome in outcomes:
+                runs[place].take(outcome)
+                clock, before = time.monotonic(), clock
+                runs[place].seconds += clock - before
+    problems: list[TooManyFailures] = []
+    for run in runs:
+        report(f"{run.stage.name}: {run.tally.counts.describe()} -> {run.stage.target}")
+        try:
+            run.check_failures(max_failures)
+        except TooManyFailures as problem:
+            problems.append(problem)
+    if problems:
+        raise TooManyFailures("\n".join(map(str, problems)))
+
+
+@dataclass
+class _StageRun(Generic[InT, OutT]):
+    """One run of a stage: which records are missing, and what becomes of each outcome."""
+
+    stage: Stage[InT, OutT]
+    limit: int | None
+    tally: Tally
+    output: Appender
+    failures: Appender
+    total: int | None
+    """Records of the stage; None if unknown."""
+    progress: Progress | None = None
+    seconds: float = 0.0
+    """Working time, if several stages run at once."""
+
+    def find_missing(self) -> Iterator[InT]:
+        return _find_missing(self.stage, self.limit, self.tally, self._fail, self._advance)
+
+    def take(self, outcome: OutT | Omission | Failure) -> None:
+        """Write or count an outcome."""
+        if isinstance(outcome, Failure):
+            self._fail(outcome)
+        elif isinstance(outcome, Omission):
+            self.tally.counts.filtered[outcome.reason] += 1
+        else:
+            self.output.append(outcome)
+            self.tally.counts.written += 1
+            self.tally.use(getattr(outcome, "usage", None))
+        self._advance()
+
+    def check_failures(self, max_failures: float) -> None:
+        tally = self.tally
+        check_failures(self.stage.name, tally.counts, self.stage.target, max_failures, tally.reasons, tally.n_refused)
+
+    def _fail(self, failure: Failure) -> None:
+        self.failures.append(failure)
+        self.tally.fail(failure)
+
+    def _advance(self) -> None:
+        if self.progress is not None:
+            self.progress.advance(failed=self.tally.counts.failed, paid=self.stage.paid)
+
+
+@contextmanager
+def _open_run(
+    stage: Stage[InT, OutT], options: RunOptions, *, shares_time: bool = False
+) -> Iterator[_StageRun[InT, OutT]]:
+    """Open artifact and manifest for a run, which ends with the block.
+
+    shares_time: other stages run at the same time, so the manifest gets the run's own `seconds` instead of the
+    duration of the block.
+    """
     if options.overwrite:
         remove_artifact(stage.target, [stage.target, failures_path(stage.target)])
     if stage.twin and find_copy(stage.twin, stage.target, stage.fingerprint, stage.inputs):
         copy_artifact(stage.twin, stage.target)
         say(f"{stage.name}: {stage.twin} is made as configured here and was copied")
     manifest = _prepare(stage)
-    tally = Tally(manifest.counts)
-    with manifest.track(stage.target):
+    tally, total = Tally(manifest.counts), _count_records(stage, options.limit, manifest)
+    with manifest.track(stage.target, adds_time=not shares_time), ExitStack() as stack:
+        output = stack.enter_context(Appender(stage.target))
+        tally.load(stage.target)
+        failures = stack.enter_context(Appender(failures_path(stage.target), truncate=True))
+        run = _StageRun(stage, options.limit, tally, output, failures, total)
         try:
-            _process(stage, options, manifest, tally)
+            yield run
         finally:
             manifest.usage, manifest.paid = tally.usage, stage.paid or manifest.paid
-    return tally
+            if shares_time:
+                manifest.seconds += run.seconds
 
 
 def _remake(stage: Stage[Any, Any], options: RunOptions) -> Tally:
@@ -237,38 +355,6 @@ def _check_replacement(tally: Tally, target: Path) -> None:
 
 def _prepare(stage: Stage[Any, Any]) -> Manifest:
     return prepare_manifest(stage.name, stage.target, stage.fingerprint, stage.inputs, parts=[stage.target])
-
-
-def _process(stage: Stage[InT, OutT], options: RunOptions, manifest: Manifest, tally: Tally) -> None:
-    """Write, filter or fail every record that is not in the artifact yet."""
-    with ExitStack() as stack:
-        output = stack.enter_context(Appender(stage.target))
-        tally.load(stage.target)
-        failures = stack.enter_context(Appender(failures_path(stage.target), truncate=True))
-        progress = stack.enter_context(Progress(stage.name, _count_records(stage, options.limit, manifest)))
-
-        def fail(failure: Failure) -> None:
-            failures.append(failure)
-            tally.fail(failure)
-
-        def advance() -> None:
-            progress.advance(failed=tally.counts.failed, paid=stage.paid)
-
-        missing = _find_missing(stage, options.limit, tally, fail, advance)
-        first = next(missing, None)
-        if first is None:
-            return  # no engine is started and no teacher is asked
-        outcomes = stack.enter_context(closing(stage.work(chain([first], missing))))  # type: ignore[type-var]
-        for outcome in outcomes:
-            if isinstance(outcome, Failure):
-                fail(outcome)
-            elif isinstance(outcome, Omission):
-                tally.counts.filtered[outcome.reason] += 1
-            else:
-                output.append(outcome)
-                tally.counts.written += 1
-                tally.use(getattr(outcome, "usage", None))
-            advance()
 
 
 def _count_records(stage: Stage[Any, Any], limit: int | None, manifest: Manifest) -> int | None:

@@ -3,11 +3,11 @@
     {"id": "gsm8k-7#0", "question": "...", "answer": "18", "response": "First, ...</think>...", "predicted": "18",
      "correct": true, "n_tokens": 412, "n_thinking_tokens": 350, "finish_reason": "stop"}
 
-Each model samples responses to every benchmark; each response is graded and written as it finishes. The models are
-evaluated one after the other, so that only one is in memory.
+Each model samples responses to all benchmarks in one stream; each response is graded and written as it finishes. The
+models are evaluated one after the other, so that only one is in memory.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from drp.errors import ConfigError, InputError
 from drp.evaluation.score import write_summary
 from drp.records import Failure, Sample
 from drp.runs.rundir import RunDir
-from drp.runs.stage import RunOptions, Stage, run_stage
+from drp.runs.stage import RunOptions, Stage, run_stages
 from drp.student.rollouts import GradedResponse, Responder, Rollout, read_rollouts, write_problems
 
 
@@ -59,33 +59,37 @@ def _evaluate_model(name: str, model: EvalModel, config: Config, options: RunOpt
     made_by = [rundir.train / "summary.json"] if made_here else []
     if trained and not options.dry_run and not rundir.merged.exists():
         raise InputError(f"eval: {rundir.merged} is missing; run `drp train` first, or name models in eval.models")
-    with closing(Responder(model, config.eval.sampling, config)) as responder:
-        for benchmark in config.eval.benchmarks:
-            problems = options.input or rundir.benchmarks / f"{benchmark.name}.jsonl"
-            if options.dry_run and not all(path.exists() for path in [problems, *made_by]):
-                continue
-            stage = Stage(
-                name=f"eval {name} {benchmark.name}",
-                target=folder / f"{benchmark.name}.jsonl",
-                inputs=[problems, *made_by],
-                fingerprint=build_fingerprint(config, model),
-                read=partial(read_rollouts, problems, config.eval.sampling.n),
-                work=partial(evaluate, responder),
-                fan_out=config.eval.sampling.n,
-                twin=config.find_twin(folder / f"{benchmark.name}.jsonl"),
-            )
-            run_stage(stage, options, config.max_failures)
+    stages = []
+    for benchmark in config.eval.benchmarks:
+        problems = options.input or rundir.benchmarks / f"{benchmark.name}.jsonl"
+        target = folder / f"{benchmark.name}.jsonl"
+        if options.dry_run and not all(path.exists() for path in [problems, *made_by]):
+            continue
+        stage: Stage[Rollout, Sample] = Stage(
+            name=f"eval {name} {benchmark.name}",
+            target=target,
+            inputs=[problems, *made_by],
+            fingerprint=build_fingerprint(config, model),
+            read=partial(read_rollouts, problems, config.eval.sampling.n),
+            fan_out=config.eval.sampling.n,
+            twin=config.find_twin(target),
+        )
+        stages.append(stage)
+    work = partial(evaluate, config, model, [stage.target for stage in stages])
+    run_stages(f"eval {name}", stages, work, options, config.max_failures)
     if not options.dry_run:
         write_summary(folder, config.eval.cutoff_tokens, config.seed)
 
 
 def build_fingerprint(config: Config, model: EvalModel) -> dict[str, Any]:
     """The part of the configuration that decides a model's samples."""
-    return {
+    fingerprint = {
         "model": "trained here" if is_trained_here(config, model) else model.identity(),
         "eval": {"sampling": config.eval.sampling.identity()},
         "seed": config.seed,
     }
+    prompt = model.as_student(config.student).changed_prompt()
+    return {**fingerprint, "prompt": prompt} if prompt else fingerprint
 
 
 def is_trained_here(config: Config, model: EvalModel) -> bool:
@@ -93,10 +97,18 @@ def is_trained_here(config: Config, model: EvalModel) -> bool:
     return Path(model.model) == RunDir(config.run_dir).merged
 
 
-def evaluate(responder: Responder, rollouts: Iterator[Rollout]) -> Iterator[Sample | Failure]:
-    """Sample and grade a response for each rollout."""
-    for outcome in responder.respond(rollouts):
-        yield outcome if isinstance(outcome, Failure) else build_sample(outcome)
+def evaluate(
+    config: Config, model: EvalModel, targets: Sequence[Path], rollouts: Iterator[tuple[int, Rollout]]
+) -> Iterator[tuple[int, Sample | Failure]]:
+    """Sample and grade a response for each rollout. Each comes with the position of its benchmark.
+
+    targets: the artifacts that earlier runs may have begun.
+    """
+    student = model.as_student(config.student)
+    responder = Responder(student, config.eval.sampling, config, targets=targets, adapter=model.adapter)
+    with closing(responder):
+        for place, outcome in responder.respond(rollouts):
+            yield place, outcome if isinstance(outcome, Failure) else build_sample(outcome)
 
 
 def build_sample(response: GradedResponse) -> Sample:

@@ -9,9 +9,10 @@ Each response is graded and written as it finishes.
 from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
+from pathlib import Path
 from typing import Any
 
-from drp.config.sections import Config, EvalModel
+from drp.config.sections import Config
 from drp.errors import ConfigError
 from drp.records import Failure, Trace
 from drp.runs.manifest import Counts
@@ -31,15 +32,16 @@ def run(config: Config, options: RunOptions = RunOptions()) -> Counts:
         write_problems(config.generate.problems, source, config, options)
         if options.dry_run and not source.exists():
             return Counts()
+    target = options.output or rundir.traces
     stage = Stage(
         name="generate",
-        target=options.output or rundir.traces,
+        target=target,
         inputs=[source],
         fingerprint=build_fingerprint(config),
         read=lambda: read_rollouts(source, config.generate.sampling.n),
-        work=partial(generate, config),
+        work=partial(generate, config, target),
         fan_out=config.generate.sampling.n,
-        twin=config.find_twin(options.output or rundir.traces),
+        twin=config.find_twin(target),
     )
     return run_stage(stage, options, config.max_failures)
 
@@ -53,12 +55,11 @@ def build_fingerprint(config: Config) -> dict[str, Any]:
     }
 
 
-def generate(config: Config, rollouts: Iterator[Rollout]) -> Iterator[Trace | Failure]:
-    """Sample and grade a response for each rollout."""
-    student = EvalModel(model=config.student.model, revision=config.student.revision)
-    with closing(Responder(student, config.generate.sampling, config)) as responder:
-        for outcome in responder.respond(rollouts):
-            yield outcome if isinstance(outcome, Failure) else build_trace(outcome, student.model)
+def generate(config: Config, target: Path, rollouts: Iterator[Rollout]) -> Iterator[Trace | Failure]:
+    """Sample and grade a response for each rollout. target: the artifact that earlier runs may have begun."""
+    with closing(Responder(config.student, config.generate.sampling, config, targets=[target])) as responder:
+        for _, outcome in responder.respond((None, rollout) for rollout in rollouts):
+            yield outcome if isinstance(outcome, Failure) else build_trace(outcome, config.student.model)
 
 
 def build_trace(response: GradedResponse, model: str) -> Trace:

@@ -9,6 +9,7 @@ do not depend on the backend.
 
 import json
 import os
+import re
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -155,6 +156,39 @@ def reseed(seed: int, first: SamplingRequest) -> None:
 def derive_seed(seed: int, purpose: str) -> int:
     """Another random seed, below 2 ** 32, made from a seed and what it is for."""
     return zlib.crc32(f"{seed}:{purpose}".encode())
+
+
+ADVICE = (
+    (
+        r"out of memory|OutOfMemory",
+        "lower engine.gpu_memory_utilization, engine.max_num_seqs or, with transformers, engine.batch_size; or raise "
+        "engine.tensor_parallel_size",
+    ),
+    (
+        r"less than desired GPU memory utilization",
+        "another process holds the GPU's memory: end it, see nvidia-smi, or lower engine.gpu_memory_utilization",
+    ),
+    (
+        r"No available memory for the cache|KV cache|kv.cache",
+        "raise engine.gpu_memory_utilization or engine.tensor_parallel_size, or lower engine.max_model_len",
+    ),
+    (
+        r"divisible by tensor parallel size",
+        "lower engine.tensor_parallel_size; to use more GPUs, raise engine.data_parallel_size",
+    ),
+    (
+        r"World size|NCCL|[Ww]orker|EngineDead|Engine core",
+        "a worker process failed; see what it printed above. engine.tensor_parallel_size and "
+        "engine.pipeline_parallel_size must not ask for more GPUs than there are",
+    ),
+)
+"""Patterns of error messages, and the settings that help."""
+
+
+def find_advice(error: BaseException) -> str | None:
+    """What to do about an engine's error; None if it is unknown."""
+    text = f"{type(error).__name__}: {error}"
+    return next((advice for pattern, advice in ADVICE if re.search(pattern, text)), None)
 
 
 def read_rank(adapter: str) -> int:

@@ -24,6 +24,7 @@ from drp.student.base import (
     LocalSampler,
     Rejection,
     SamplingRequest,
+    find_advice,
     limit_response,
     limit_threads,
     read_rank,
@@ -133,7 +134,9 @@ class VllmSampler(LocalSampler):
                 return LLMEngine.from_engine_args(EngineArgs(**arguments))
             except (ValueError, RuntimeError, OSError) as error:
                 _forget_failed_start()
-                raise InputError(f"vLLM cannot start {arguments['model']!r}: {_explain(error)}") from error
+                advice = find_advice(error)
+                hint = f". {advice[0].upper()}{advice[1:]}" if advice else ""
+                raise InputError(f"vLLM cannot start {arguments['model']!r}: {_explain(error)}{hint}") from error
 
     def _add(self, serial: str, request: SamplingRequest) -> Rejection | None:
         from vllm import SamplingParams

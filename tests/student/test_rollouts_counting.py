@@ -11,8 +11,8 @@ from drp.config.sections import EngineSettings, GradingSettings, SamplingSetting
 from drp.grading import Grader
 from drp.records import Failure, Sample
 from drp.stages.evaluate import build_sample
-from drp.student.response import load_tokenizer, split_response
-from drp.student.rollouts import draw, grade_response, read_rollouts
+from drp.student.response import ChatFormat, load_tokenizer, split_response
+from drp.student.rollouts import draw, grade_responses, read_rollouts
 from drp.student.sampler import open_sampler
 from tests.conftest import REPOSITORY
 
@@ -73,9 +73,10 @@ def evaluate(
         monkeypatch.setattr(sampler, "_sampling", settings)
         problems = list(read_rollouts(REPOSITORY / "data" / "tiny" / "test.jsonl", settings.n))
         with Grader(GradingSettings(workers=1)) as grader:
-            outcomes = list(draw(iter(problems[:24]), sampler, tokenizer))  # type: ignore[arg-type]
-            responses = [grade_response(*one, grader) for one in outcomes if not isinstance(one, Failure)]
-        samples = [build_sample(one) for one in responses]
+            drawn = list(draw(((0, one) for one in problems[:24]), sampler, ChatFormat(tokenizer)))  # type: ignore[misc]
+            graded = [outcome for _, outcome in grade_responses(iter(drawn), grader)]
+        by_id = {one.rollout.id: build_sample(one) for one in graded if not isinstance(one, Failure)}
+        samples = [by_id[rollout.id] for _, rollout, _ in drawn]
         assert len(samples) == 24
         return list(zip(samples, heard, strict=True))
 

@@ -105,7 +105,7 @@ def test_the_prompt_is_the_one_that_evaluation_sends_to_the_engine(template: str
 
     tokenizer, recorder = build_tokenizer(template), Recorder()
     problem = Problem(id="a", question="1+1?", answer="2", source="hand")
-    list(draw(iter([Rollout(id="a#0", problem=problem)]), recorder, ChatFormat(tokenizer)))
+    list(draw(iter([(0, Rollout(id="a#0", problem=problem))]), recorder, ChatFormat(tokenizer)))
     assert recorder.requests[0].prompt_ids == encode_example(ChatFormat(tokenizer), "a", "1+1?", "2").prompt_ids
 
 

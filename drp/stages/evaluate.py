@@ -89,7 +89,7 @@ def build_fingerprint(config: Config, model: EvalModel) -> dict[str, Any]:
         "seed": config.seed,
     }
     prompt = model.as_student(config.student).changed_prompt()
-    return {**fingerprint, "prompt": prompt} if prompt else fingerprint
+    return {**fingerprint, "student": prompt} if prompt else fingerprint
 
 
 def is_trained_here(config: Config, model: EvalModel) -> bool:

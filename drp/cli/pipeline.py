@@ -94,8 +94,8 @@ def _check_cost(config: "Config", limit: int | None, *, agreed: bool, overwrite:
     if is_paid and not agreed and teacher.max_cost_usd is None:
         amount = "an unknown amount" if usd is None or overwrite else f"about {write_dollars(usd)}"
         raise ConfigError(
-            f"run: what is still to do costs {amount} for the teacher {teacher.model} (see the estimate above). Nothing "
-            "is sent before you agree: give --yes, or a limit in US dollars with --set teacher.max_cost_usd=..."
+            f"run: what is still to do costs {amount} for the teacher {teacher.model} (see the estimate above). "
+            "Nothing is sent before you agree: give --yes, or a limit in US dollars with --set teacher.max_cost_usd=..."
         )
 
 

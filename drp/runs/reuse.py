@@ -45,7 +45,10 @@ def find_copy(twin: Path, target: Path, fingerprint: dict[str, Any], inputs: Seq
 
 
 def copy_artifact(twin: Path, target: Path) -> None:
-    """Copy an artifact with its failures, and at last its manifest."""
-    for path in (failures_path, Path, manifest_path):
+    """Copy an artifact with its manifest and its failures.
+
+    The artifact itself comes last: a run that is killed before that copies all of them again.
+    """
+    for path in (manifest_path, failures_path, Path):
         if path(twin).exists():
             write_atomically(path(target), partial(shutil.copyfile, path(twin)))

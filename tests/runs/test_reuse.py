@@ -9,7 +9,7 @@ import pytest
 
 from drp.errors import InputError
 from drp.records import Failure, Record
-from drp.runs.jsonl import read_records
+from drp.runs.jsonl import read_records, write_atomically
 from drp.runs.manifest import Counts
 from drp.runs.stage import RunOptions, Stage, run_stage
 from tests.conftest import read_lines
@@ -137,6 +137,29 @@ def test_an_unfinished_artifact_is_not_copied_and_not_made_a_second_time(tmp_pat
     with pytest.raises(InputError, match=r"is not complete .* finish that run first"):
         make("other", "main")
     assert not (tmp_path / "other" / "squares.jsonl").exists()
+
+
+@pytest.mark.parametrize("n_copied", range(3))
+def test_a_copy_that_was_interrupted_is_made_again(
+    tmp_path: Path, make: Make, worked_on: list[str], monkeypatch: pytest.MonkeyPatch, n_copied: int
+) -> None:
+    for name in ("main", "other"):
+        write_numbers(tmp_path / name / "numbers.jsonl", 1, 2)
+    make("main")
+    with monkeypatch.context() as interrupted:
+        calls = iter(range(3))
+
+        def copy_some(path: Path, write: Callable[[Path], object]) -> None:
+            if next(calls) == n_copied:
+                raise KeyboardInterrupt
+            write_atomically(path, write)
+
+        interrupted.setattr("drp.runs.reuse.write_atomically", copy_some)
+        with pytest.raises(KeyboardInterrupt):
+            make("other", "main")
+    worked_on.clear()
+    assert make("other", "main").written == 2
+    assert worked_on == []
 
 
 def test_a_dry_run_says_what_it_would_copy(tmp_path: Path, make: Make, capsys: pytest.CaptureFixture[str]) -> None:

@@ -58,7 +58,7 @@ def estimate_eval(config: Config, samples: Mapping[str, Mapping[str, Path]], lim
 
     samples: the file of each model and benchmark. limit: problems at most.
     """
-    sampling, missing = config.eval.sampling, list[PlannedResponses]()
+    sampling, missing = config.eval.choose_sampling(), list[PlannedResponses]()
     for benchmark in config.eval.benchmarks:
         [(_, n_all)] = count_problems([benchmark], sampling.n, config.seed, limit)
         paths = {model: files[benchmark.name] for model, files in samples.items()}
@@ -76,7 +76,7 @@ def _expect_tokens(config: Config, model: str, benchmark: str, paths: Mapping[st
     Else that of another model's file, changed by the published ratio of the two models. Else the published length, and
     for a benchmark without one the mean of the traces. paths: the file of each model.
     """
-    limit, billions = config.eval.sampling.max_new_tokens, find_billions(config.student.model)
+    limit, billions = config.eval.choose_sampling().max_new_tokens, find_billions(config.student.model)
     own, published = mean_tokens(paths[model]), find_length(benchmark, billions, model)
     if own:
         return own

@@ -82,10 +82,16 @@ def expect_reasks(stages: Sequence[RequestTotals], share: float, n_complaint: in
 _COLUMNS = ["Stage", "Records", "Calls", "Input tokens", "Output tokens", "Dollars", "GPU-hours"]
 
 
-def format_estimate(stages: Sequence[StageEstimate], title: str, assumptions: Sequence[str]) -> str:
+def format_estimate(
+    stages: Sequence[StageEstimate], title: str, assumptions: Sequence[str], gpu_usd_per_hour: float
+) -> str:
     """The table of all stages with their total, then the notes and assumptions as a list."""
-    rows = [TableRow([Cell(text) for text in _format_cells(stage)]) for stage in [*stages, _add_up(stages)]]
+    total = _add_up(stages)
+    rows = [TableRow([Cell(text) for text in _format_cells(stage)]) for stage in [*stages, total]]
     notes = [f"{stage.stage}: {note}" for stage in stages for note in stage.notes]
+    if total.gpu_hours and gpu_usd_per_hour:
+        price = f"{write_dollars(total.gpu_hours * gpu_usd_per_hour)} at ${gpu_usd_per_hour:g} an hour"
+        notes.append(f"the dollars above are the teacher's; the GPU-hours cost {price} (report.gpu_usd_per_hour)")
     table = write_text(Table("estimate", title, _COLUMNS, rows))
     return table + "".join(f"\n- {note}" for note in [*notes, *assumptions])
 

@@ -64,7 +64,8 @@ def run(config: Config, options: RunOptions = RunOptions()) -> list[StageEstimat
         estimate_train(config, artifacts.pruned, teaching.prune.records, _mean_usable_tokens(sources)),
         estimate_eval(config, artifacts.samples, options.limit),
     ]
-    report(format_estimate(lines, f"Still to do for {config.run_dir}", [*basis, *teaching.list_assumptions()]))
+    notes = [*basis, *teaching.list_assumptions()]
+    report(format_estimate(lines, f"Still to do for {config.run_dir}", notes, config.report.gpu_usd_per_hour))
     return lines
 
 

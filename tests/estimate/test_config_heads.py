@@ -23,7 +23,9 @@ def read_head(path: Path) -> str:
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_the_head_names_the_cost_and_the_time_that_an_estimate_gives(path: Path, tmp_path: Path) -> None:
+def test_the_head_names_the_cost_and_the_time_that_an_estimate_gives(
+    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     head = read_head(path)
     costs, takes, needs = (
         re.findall(rf"{name}: (.*?)(?= [A-Z][a-z]+: |$)", head) for name in ("Costs", "Takes", "Needs")
@@ -35,6 +37,10 @@ def test_the_head_names_the_cost_and_the_time_that_an_estimate_gives(path: Path,
     for overrides, price in prices.items():
         lines = estimate.run(load_config(path, [f"run_dir={tmp_path}", "reuse=null", *overrides]))
         assert sum(line.usd or 0 for line in lines) == pytest.approx(float(price), rel=0.03), overrides
+        asking = re.findall(r"([\d.]+) hours of asking at a rate limit of 450,000", capsys.readouterr().out)
+        if not overrides and asking:
+            [told] = re.findall(r"(\d+) hours of asking at 450,000", takes[0])
+            assert float(told) == pytest.approx(float(asking[0]), abs=0.6)
     hours = sum(line.gpu_hours or 0 for line in lines)
     assert hours == pytest.approx(float(re.findall(r"(\d+) hours of an A100", takes[0])[0]), rel=0.15)
     assert re.search(r"GB of disk|the same as configs/paper/", needs[0])

@@ -8,6 +8,7 @@ import pytest
 from drp.config.loading import load_config
 from drp.estimate.table import StageEstimate
 from drp.runs.manifest import load_manifest
+from drp.runs.progress import write_dollars
 from drp.stages import estimate
 from drp.teachers.llm.division import estimate_tokens
 from tests.conftest import REPOSITORY, Ended, trace
@@ -278,7 +279,7 @@ def test_responses_without_cutoff_are_longer(config: Path) -> None:
     assert (uncapped.output_tokens or 0) > 30 * 54339
 
 
-def test_hours_come_from_published_speeds_before_any_run(config: Path) -> None:
+def test_hours_come_from_published_speeds_before_any_run(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     overrides = [
         "student.model=R1-Distill-Qwen-7B",
         "eval.benchmarks=[{name: gsm8k}]",
@@ -288,6 +289,8 @@ def test_hours_come_from_published_speeds_before_any_run(config: Path) -> None:
     assert a100["eval"].gpu_hours == pytest.approx((2 * 1319 * 100 / 4000 + 2 * 100 / 48) / 3600)
     assert a100["train"].gpu_hours == pytest.approx((a100["train"].input_tokens or 0) / 2926 / 3600)
     assert any("QwenLM/Qwen" in note for note in a100["train"].notes)
+    shown = capsys.readouterr().out
+    assert f"{write_dollars(2 * sum(line.gpu_hours or 0 for line in a100.values()))} at $2 an hour" in shown
     h100 = estimate_stages(config, *overrides, "estimate.gpu=h100-80gb")
     assert (h100["eval"].gpu_hours or 0) < (a100["eval"].gpu_hours or 0)
 

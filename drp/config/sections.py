@@ -106,7 +106,8 @@ class EngineSettings(Section):
     max_model_len: Annotated[PositiveInt | None, OPERATIONAL] = None
     """Limit of prompt and response together, in tokens; None: the model's own limit."""
     max_num_seqs: Annotated[PositiveInt, OPERATIONAL] = 256
-    """Responses in flight at once, with vLLM and with a server."""
+    """Responses in flight at once, with vLLM and with a server. vLLM gets fewer if its key-value cache cannot hold so
+    many."""
     gpu_memory_utilization: Annotated[float, Field(gt=0, le=1), OPERATIONAL] = 0.9
     """Share of the GPU's memory that vLLM may use."""
     cpu_kvcache_gib: Annotated[PositiveInt, OPERATIONAL] = 1
@@ -432,6 +433,16 @@ class EvalSettings(Section):
     """How responses are sampled."""
     cutoff_tokens: Annotated[PositiveInt, OPERATIONAL] = 12000
     """Cutoff of the policies `cap` and `exclude`, in response tokens (paper, section 4.6)."""
+    stop_at_cutoff: Annotated[bool, OPERATIONAL] = False
+    """Stop a response as soon as it exceeds the cutoff, which saves most of the time of an evaluation whose
+    `max_new_tokens` is far larger. The scores of `cap` and `exclude` are the same; that of `none`, without a cutoff, is
+    not measured then."""
+
+    def choose_sampling(self) -> SamplingSettings:
+        """How responses are sampled: `sampling`, with a lower limit if `stop_at_cutoff` is set."""
+        # One more than the cutoff, so that a response over it is told from one that just fits.
+        limit = self.cutoff_tokens + 1 if self.stop_at_cutoff else self.sampling.max_new_tokens
+        return self.sampling.model_copy(update={"max_new_tokens": min(limit, self.sampling.max_new_tokens)})
 
 
 class GradingSettings(Section):

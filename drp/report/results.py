@@ -47,6 +47,13 @@ class Evaluation:
         return None if found is None else found[policy]
 
     @property
+    def is_stopped_at_cutoff(self) -> bool:
+        """Whether the engine stopped responses over the cutoff (`eval.stop_at_cutoff`), so that the policy `none` shows
+        stopped responses. False if no response was that long."""
+        limit = self.cutoff_tokens + 1
+        return any(one.truncated and one.n_tokens == limit for samples in self.outcomes.values() for one in samples)
+
+    @property
     def subject(self) -> str | None:
         """The model that the headline is about: the trained one, else the first that is not the base."""
         others = [model for model in self.models if model != BASE]
@@ -326,6 +333,10 @@ def policies_table(evaluation: Evaluation) -> Table:
         "cap": f"capped at {evaluation.cutoff_tokens:,}",
         "exclude": f"over {evaluation.cutoff_tokens:,} left out",
     }
+    stopped = evaluation.is_stopped_at_cutoff
+    caption = "In the form of the paper's Table 5. The paper's wording allows both cutoffs: capped, and left out."
+    if stopped:
+        caption += " Responses were stopped at the cutoff, so there are no scores without one."
     rows = [
         TableRow(
             [
@@ -337,6 +348,7 @@ def policies_table(evaluation: Evaluation) -> Table:
         )
         for model in evaluation.models
         for policy in POLICIES
+        if not (stopped and policy == "none")
     ]
     return benchmark_table(
         "policies",
@@ -345,7 +357,7 @@ def policies_table(evaluation: Evaluation) -> Table:
         rows,
         first="Model and policy",
         pair=("Accuracy", "Tokens"),
-        caption="In the form of the paper's Table 5. The paper's wording allows both cutoffs: capped, and left out.",
+        caption=caption,
     )
 
 

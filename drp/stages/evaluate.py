@@ -17,6 +17,7 @@ from drp.config.sections import Config, EvalModel
 from drp.errors import ConfigError, InputError
 from drp.evaluation.score import write_summary
 from drp.records import Failure, Sample
+from drp.runs.progress import say
 from drp.runs.rundir import RunDir
 from drp.runs.stage import RunOptions, Stage, run_stages
 from drp.student.rollouts import GradedResponse, Responder, Rollout, read_rollouts, write_problems
@@ -29,6 +30,11 @@ def run(config: Config, options: RunOptions = RunOptions()) -> None:
     """
     rundir = RunDir(config.run_dir)
     _check_benchmarks(config)
+    if config.eval.stop_at_cutoff and config.eval.cutoff_tokens < config.eval.sampling.max_new_tokens:
+        say(
+            f"eval: responses stop at {config.eval.cutoff_tokens} tokens (eval.stop_at_cutoff), so the policy `none`, "
+            "without a cutoff, is not measured; its rows show stopped responses"
+        )
     for benchmark in config.eval.benchmarks:
         write_problems([benchmark], rundir.benchmarks / f"{benchmark.name}.jsonl", config, options)
     for name, model in list_models(config).items():
@@ -85,7 +91,7 @@ def build_fingerprint(config: Config, model: EvalModel) -> dict[str, Any]:
     """The part of the configuration that decides a model's samples."""
     fingerprint = {
         "model": "trained here" if is_trained_here(config, model) else model.identity(),
-        "eval": {"sampling": config.eval.sampling.identity()},
+        "eval": {"sampling": config.eval.choose_sampling().identity()},
         "seed": config.seed,
     }
     prompt = model.as_student(config.student).changed_prompt()
@@ -105,7 +111,7 @@ def evaluate(
     targets: the artifacts that earlier runs may have begun.
     """
     student = model.as_student(config.student)
-    responder = Responder(student, config.eval.sampling, config, targets=targets, adapter=model.adapter)
+    responder = Responder(student, config.eval.choose_sampling(), config, targets=targets, adapter=model.adapter)
     with closing(responder):
         for place, outcome in responder.respond(rollouts):
             yield place, outcome if isinstance(outcome, Failure) else build_sample(outcome)

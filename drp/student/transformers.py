@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from drp.config.sections import EngineSettings, SamplingSettings
-from drp.errors import InputError, first_line
+from drp.errors import InputError, UserError, first_line
 from drp.student.base import (
     GeneratedTokens,
     LocalSampler,
@@ -93,12 +93,15 @@ class TransformersSampler(LocalSampler):
 
         reseed(self._seed, batch[0][0])
         prompts, mask = self._pad([request.prompt_ids for request, _ in batch])
-        with torch.inference_mode():
-            drawn = self._model.generate(
-                input_ids=prompts,
-                attention_mask=mask,
-                generation_config=self._configure(max(limit for _, limit in batch)),
-            )
+        try:
+            with torch.inference_mode():
+                drawn = self._model.generate(
+                    input_ids=prompts,
+                    attention_mask=mask,
+                    generation_config=self._configure(max(limit for _, limit in batch)),
+                )
+        except torch.OutOfMemoryError as error:
+            raise UserError(f"the GPU's memory is full ({first_line(error)}): lower engine.batch_size") from error
         for (request, limit), row in zip(batch, drawn[:, prompts.shape[1] :].tolist(), strict=True):
             ids, reason = _cut_row(row, self._ends, limit)
             yield GeneratedTokens(request.id, ids, reason)

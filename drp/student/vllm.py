@@ -14,6 +14,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,9 @@ from drp.student.response import ChatFormat
 GIB = 1 << 30
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 512)
 """The values that vLLM's max_lora_rank may have."""
+MIN_FINISHED = 64
+FIRST_GUESS = 4096
+"""See FinishedLengths."""
 FIT_MEMORY = -1
 """A max_model_len with which vLLM takes the model's own limit, or what the key-value cache holds if that is less."""
 
@@ -85,6 +89,8 @@ class VllmSampler(LocalSampler):
             raise
         # Some requests wait inside the engine, so that a free slot is filled in the same step.
         self._capacity = engine.max_num_seqs + max(1, engine.max_num_seqs // 8)
+        self._cache_tokens = _count_cache_tokens(self._engine.vllm_config.cache_config)
+        self._finished = FinishedLengths()
 
     def sample_tokens(self, requests: Iterator[SamplingRequest]) -> Iterator[GeneratedTokens | Rejection]:
         """Sample one response for each request, in the order in which they finish.
@@ -96,7 +102,7 @@ class VllmSampler(LocalSampler):
         exhausted = False
         try:
             while in_flight or not exhausted:
-                while not exhausted and len(in_flight) < self._capacity:
+                while not exhausted and len(in_flight) < self._limit_in_flight():
                     request = next(requests, None)
                     if request is None:
                         exhausted = True
@@ -138,6 +144,14 @@ class VllmSampler(LocalSampler):
                 hint = f". {advice[0].upper()}{advice[1:]}" if advice else ""
                 raise InputError(f"vLLM cannot start {arguments['model']!r}: {_explain(error)}{hint}") from error
 
+    def _limit_in_flight(self) -> int:
+        """How many requests the engine may have. More than the key-value cache holds would make vLLM interrupt
+        responses and compute them again."""
+        if self._cache_tokens is None:
+            return self._capacity
+        fitting = self._cache_tokens / self._finished.estimate_held(self._sampling.max_new_tokens)
+        return max(1, min(self._capacity, int(fitting)))
+
     def _add(self, serial: str, request: SamplingRequest) -> Rejection | None:
         from vllm import SamplingParams
         from vllm.lora.request import LoRARequest
@@ -165,7 +179,32 @@ class VllmSampler(LocalSampler):
         for output in self._engine.step():
             request = in_flight.pop(output.request_id)
             drawn = output.outputs[0]
+            self._finished.add(len(request.prompt_ids) + len(drawn.token_ids))
             yield GeneratedTokens(request.id, list(drawn.token_ids), drawn.finish_reason)
+
+
+@dataclass
+class FinishedLengths:
+    """The lengths of finished requests, prompt and response, in tokens."""
+
+    n: int = 0
+    total: int = 0
+    squares: int = 0
+
+    def add(self, length: int) -> None:
+        self.n += 1
+        self.total += length
+        self.squares += length * length
+
+    def estimate_held(self, max_new_tokens: int) -> float:
+        """How many tokens a request in flight has in the cache, on average over time.
+
+        At a random moment a long response is more likely to be found than a short one, and is half done on average:
+        E[L^2] / 2 E[L]. Before MIN_FINISHED responses, a quarter of the limit, at most FIRST_GUESS.
+        """
+        if self.n < MIN_FINISHED:
+            return max(1.0, min(max_new_tokens / 4, FIRST_GUESS))
+        return self.squares / (2 * self.total)
 
 
 def check_cache_size(fitting: int, own_limit: int | None, max_new_tokens: int, key: str) -> None:
@@ -179,6 +218,12 @@ def check_cache_size(fitting: int, own_limit: int | None, max_new_tokens: int, k
             f"the key-value cache holds {fitting} tokens, too few for a prompt and sampling.max_new_tokens "
             f"({max_new_tokens}): raise {key} or lower max_new_tokens"
         )
+
+
+def _count_cache_tokens(cache: Any) -> int | None:
+    """Tokens that the key-value cache holds; None if vLLM does not say. Older versions count blocks only."""
+    tokens: int | None = getattr(cache, "kv_cache_size_tokens", None)
+    return tokens or (cache.num_gpu_blocks and cache.num_gpu_blocks * cache.block_size) or None
 
 
 def _runs_on_cpu() -> bool:

@@ -8,6 +8,7 @@ import pytest
 
 from drp.config.sections import Config
 from drp.errors import InputError, TooManyFailures
+from drp.report.results import policies_table, read_evaluation
 from drp.runs.stage import RunOptions
 from drp.stages import evaluate
 from drp.student import rollouts
@@ -165,3 +166,28 @@ def test_a_dry_run_says_what_each_benchmark_would_do(make_config: Any, capsys: p
     told = capsys.readouterr().out
     assert "eval base short would work on 4 records" in told
     assert "eval base other would work on 0 records" in told
+
+
+def test_responses_that_stop_at_the_cutoff_have_the_scores_of_both_cutoffs(
+    make_config: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sampling = {"n": 1, "temperature": 0, "max_new_tokens": 40}
+    benchmarks = make_config().model_dump()["eval"]["benchmarks"]
+    scores = {}
+    for stop in (False, True):
+        config = make_config(
+            eval={"sampling": sampling, "cutoff_tokens": 10, "stop_at_cutoff": stop, "benchmarks": benchmarks},
+        )
+        evaluate.run(config, RunOptions(output=config.run_dir / str(stop)))
+        scores[stop] = json.loads((config.run_dir / str(stop) / "base" / "summary.json").read_text())
+    for name in ("short", "other"):
+        full, stopped = scores[False][name], scores[True][name]
+        assert full["none"]["mean_tokens"] > 11 >= stopped["none"]["mean_tokens"]
+        assert stopped["exclude"] == full["exclude"]
+        same = set(full["cap"]) - {"looping"}  # which a shorter text may not show
+        assert {key: stopped["cap"][key] for key in same} == {key: full["cap"][key] for key in same}
+    for stop, n_rows in ((False, 3), (True, 2)):
+        evaluation = read_evaluation(config.run_dir / str(stop), ["short", "other"], 10)
+        assert evaluation is not None
+        assert len(policies_table(evaluation).rows) == n_rows
+    assert "policy `none`, without a cutoff, is not measured" in capsys.readouterr().err

@@ -14,7 +14,7 @@ from drp.config.sections import EngineSettings, SamplingSettings
 from drp.errors import InputError, UserError
 from drp.student.base import Completion, Rejection, SamplingRequest
 from drp.student.sampler import open_sampler
-from drp.student.vllm import check_cache_size
+from drp.student.vllm import FinishedLengths, check_cache_size
 from tests.conftest import REPOSITORY
 from tests.student.conftest import MAX_MODEL_LEN, SHAPE, Counted
 from tests.tiny import save_student
@@ -98,6 +98,26 @@ def test_cache_too_small_for_one_response_is_a_clear_message(student, tmp_path):
     with pytest.raises(InputError, match="max_model_len") as caught:
         open_sampler(str(student), settings, GREEDY, seed=0)
     assert "\n" not in str(caught.value)
+
+
+def test_no_more_requests_are_in_flight_than_the_cache_holds(sampler, requests, monkeypatch):
+    assert sampler._cache_tokens > 10**6
+    monkeypatch.setattr(sampler, "_cache_tokens", 20)
+    monkeypatch.setattr(sampler, "_finished", FinishedLengths())
+    counted = Counted(requests)
+    for done, _ in enumerate(sampler.sample(counted)):
+        assert counted.taken <= done + 2 + 2  # 20 tokens hold 2 responses of 30 / 4 tokens
+    assert counted.taken == len(requests)
+
+
+def test_what_a_request_holds_is_estimated_from_finished_lengths():
+    lengths = FinishedLengths()
+    assert lengths.estimate_held(16384) == 4096
+    assert lengths.estimate_held(400) == 100
+    for length in [1000] * 48 + [9000] * 16:
+        lengths.add(length)
+    # In steady state three quarters of the time in flight belongs to the long ones.
+    assert lengths.estimate_held(16384) == pytest.approx(0.25 * 500 + 0.75 * 4500)
 
 
 def test_cache_that_holds_no_whole_response_names_the_setting():

@@ -46,6 +46,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return ByFile(config, log)
 
 
+@pytest.fixture(autouse=True)
+def own_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test starts without protected keys: another's would be removed from its texts."""
+    monkeypatch.setattr("drp.credentials._protected", [])
+
+
 @pytest.fixture
 def write_lines(tmp_path: Path) -> Callable[..., Path]:
     """Write dictionaries as JSONL; strings go in as they are."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, scaled_dot_product_attention
+from torch.nn.functional import nll_loss, scaled_dot_product_attention
 from torch.utils.data import Sampler
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.trainer_pt_utils import get_length_grouped_indices
@@ -38,6 +38,9 @@ VARLEN = "drp_varlen"
 """The name of `attend_varlen` in transformers' registry of attention functions."""
 BY_EXAMPLE = "drp_by_example"
 """The name of `attend_by_example` in that registry."""
+
+CHUNK_TOKENS = 512
+"""Tokens whose probabilities the loss computes at once, in float32."""
 
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 VARLEN_TOLERANCE = 0.03
@@ -103,7 +106,31 @@ def sum_loss(model: Any, batch: TokenBatch) -> Tensor:
     columns = batch["columns"]
     logits = model(**batch["inputs"], logits_to_keep=columns, use_cache=False).logits
     targets = batch["labels"][:, columns + 1]
-    return cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED, reduction="sum")
+    return _CrossEntropy.apply(logits.flatten(0, 1), targets.flatten())  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _CrossEntropy(torch.autograd.Function):
+    """Summed cross entropy of logits (tokens, vocabulary), in float32. The gradient takes the place of the logits, some
+    tokens at a time: torch's own function keeps three times as much, which for a large vocabulary is most of the memory
+    that a batch needs."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:
+        total = torch.zeros((), dtype=torch.float32, device=logits.device)
+        ctx.gradient = logits if ctx.needs_input_grad[0] else None
+        for rows, wanted in zip(torch.split(logits, CHUNK_TOKENS), torch.split(targets, CHUNK_TOKENS), strict=True):
+            log_p = rows.float().log_softmax(dim=-1)
+            total += nll_loss(log_p, wanted, ignore_index=IGNORED, reduction="sum")
+            if ctx.gradient is not None:
+                places, ones = wanted.clamp(min=0)[:, None], torch.ones_like(log_p[:, :1])
+                gradient = log_p.exp_().scatter_add_(1, places, -ones)
+                rows.copy_(gradient.mul_((wanted != IGNORED)[:, None]))
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        gradient, ctx.gradient = ctx.gradient, None
+        return gradient.mul_(gradients[0]), None
 
 
 def count_targets(batch: TokenBatch) -> int:

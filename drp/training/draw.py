@@ -7,15 +7,16 @@ seed. Decompose and prune work through the traces in the same order and stop whe
                                          pruned   refused  pruned   pruned   not drawn for training
 
 A trace that is found to give no example (its replies were refused, nothing could be pruned, the result is too long) is
-replaced by the next one when decompose and prune run again, which `drp run` does by itself. What is drawn depends on
-the traces, the seed and what became of them; the number of runs does not matter.
+replaced by the next one. Each stage replaces what it loses itself. What prune loses is replaced when decompose and
+prune run again, which `drp run` does by itself. What is drawn depends on the traces, the seed and what became of them,
+and not on the number of runs.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 from pydantic import ConfigDict
 
@@ -24,7 +25,7 @@ from drp.errors import RefusedReply
 from drp.records import Failure, Record
 from drp.runs.jsonl import read_records
 from drp.runs.manifest import Counts, load_manifest
-from drp.runs.rundir import RunDir, failures_path
+from drp.runs.rundir import failures_path
 from drp.runs.stage import RunOptions
 
 NOT_DRAWN = "not drawn for training"
@@ -63,27 +64,26 @@ def draw_ids(
     return drawn
 
 
-class Shortfall(NamedTuple):
-    """What training lacks after decompose and prune."""
+def work_on_draw(
+    draw: Callable[[RunOptions], AbstractSet[str] | None],
+    work: Callable[[AbstractSet[str] | None, RunOptions], Counts],
+    options: RunOptions,
+) -> Counts:
+    """Run a stage on what is drawn, and again as long as more is drawn in place of what was lost.
 
-    n_missing: int
-    """Examples that training could use and that are not pruned yet, at most as many as `n_reserve`."""
-    n_reserve: int
-    """Traces that are not drawn yet."""
-
-
-def find_shortfall(config: Config) -> Shortfall | None:
-    """How many more examples the reserve could give; None if training has all that it draws, or nothing is left.
-
-    Reads pruned.jsonl, and the manifests of the last runs of decompose and prune.
+    draw: returns the ids to work on, see `draw_ids`. work: runs the stage on these ids; None: on all.
+    Each run draws as many more as the one before has lost, so there are a few. `--reparse`, which pays for nothing, is
+    one run.
     """
-    rundir = RunDir(config.run_dir)
-    n_reserve = sum(_read_counts(target).filtered[NOT_DRAWN] for target in (rundir.steps, rundir.pruned))
-    if config.train.max_samples is None or not n_reserve:
-        return None
-    n_usable = sum(record.is_trainable(config.train) for record in _read_outcomes(rundir.pruned))
-    n_missing = min(config.train.max_samples - n_usable, n_reserve)
-    return Shortfall(n_missing, n_reserve) if n_missing > 0 else None
+    drawn = draw(options)
+    counts = work(drawn, options)
+    if options.dry_run or options.reparse:
+        return counts
+    options = replace(options, overwrite=False)
+    while (larger := draw(options)) is not None and drawn is not None and not larger <= drawn:
+        drawn = larger
+        counts = work(drawn, options)
+    return counts
 
 
 def find_refused(target: Path, config: Config) -> Iterable[str]:

@@ -3,7 +3,7 @@
     weights      frozen weights as they are loaded: 4 or 2 bytes each, or about half a byte with `train.method` qlora
     trained      float32 weight, gradient and Adam's two moments: 16 bytes each
     activations  what autograd keeps of every layer for the backward pass, for the tokens of the largest micro-batch
-    logits       12 bytes x response tokens x vocabulary: in the backward pass, log-probabilities and two gradients
+    logits       4 bytes x response tokens x vocabulary; 6 in half precision, whose gradient is rounded
 
 The activations are counted operation by operation for a Llama-like layer whose attention stores no matrix of scores, in
 the way that Korthikanti et al. count GPT's (https://arxiv.org/abs/2205.05198, section 4.1); for other architectures the
@@ -22,6 +22,7 @@ from pydantic import BaseModel
 
 from drp.config.sections import Config, TrainSettings
 from drp.errors import DrpError, first_line
+from drp.training.batches import CHUNK_TOKENS
 from drp.training.examples import ExampleSelection
 from drp.training.launch import count_processes
 from drp.training.student import add_adapter, build_meta_model, choose_precision
@@ -41,7 +42,8 @@ ACTIVATION_BYTES = {
     ("full", 2): (26, 6, 4, 8),
 }
 TRAINED_BYTES = 16
-LOGIT_BYTES = 12
+LOGIT_BYTES = {4: 4, 2: 6}
+"""Of one logit, by bytes per element: the gradient takes the logit's place (`batches.sum_loss`)."""
 QUANTIZED_BYTES = 4.127 / 8
 """Of a 4-bit weight with its quantized constants (https://arxiv.org/abs/2305.14314, section 3)."""
 
@@ -162,7 +164,7 @@ def compute_need(shape: ModelShape, settings: TrainSettings, selection: ExampleS
         weights=round(weights),
         trained=round(trained),
         activations=n_tokens * _count_token_bytes(shape, settings, size),
-        logits=n_targets * shape.vocabulary * LOGIT_BYTES,
+        logits=(n_targets * LOGIT_BYTES[size] + 4 * min(n_targets, CHUNK_TOKENS)) * shape.vocabulary,
         n_tokens=n_tokens,
     )
 

@@ -3,17 +3,20 @@
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from drp.student.response import ChatFormat
 from drp.training.batches import (
+    CHUNK_TOKENS,
     EpochSampler,
+    _CrossEntropy,
     count_targets,
     install_padding_free_attention,
     join_examples,
     pad_examples,
     sum_loss,
 )
-from drp.training.examples import Example, encode_example
+from drp.training.examples import IGNORED, Example, encode_example
 from tests.tiny import R1_NEWER, build_model, build_tokenizer, make_record
 
 TOKENIZER = build_tokenizer(R1_NEWER)
@@ -52,6 +55,23 @@ def test_loss_and_gradient_equal_the_reference(layout: str) -> None:
     for name, weight in model.named_parameters():
         assert weight.grad is not None
         torch.testing.assert_close(weight.grad, gradients[name], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_loss_over_many_tokens_and_its_gradient_equal_torchs(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    logits = (3 * torch.randn(2 * CHUNK_TOKENS + 7, 50)).to(dtype)
+    targets = torch.randint(0, 50, (len(logits),))
+    targets[::5] = IGNORED
+    plain, ours = (torch.zeros_like(logits, requires_grad=True) for _ in range(2))
+    expected = cross_entropy((logits + plain).float(), targets, ignore_index=IGNORED, reduction="sum")
+    got = _CrossEntropy.apply(logits + ours, targets)
+    torch.testing.assert_close(got, expected)
+    for loss in (expected, got):
+        (loss / 100).backward()
+    assert ours.grad is not None
+    assert not ours.grad[::5].any()
+    torch.testing.assert_close(ours.grad, plain.grad, rtol=0.01 if dtype == torch.bfloat16 else 1e-5, atol=1e-6)
 
 
 def test_a_joined_batch_has_no_padding_and_its_positions_restart_at_each_example() -> None:

@@ -127,7 +127,12 @@ class VllmSampler(LocalSampler):
         if engine is not None:
             engine.engine_core.shutdown()
             del engine
+            _forget_compiled_models()
             gc.collect()
+            if not self._on_cpu:
+                import torch
+
+                torch.cuda.empty_cache()
         self._restore_threads()
 
     def _start(self, arguments: dict[str, Any], config: Any) -> Any:
@@ -271,6 +276,15 @@ def _inspect_in_process(architectures: list[str]) -> None:
         entry = ModelRegistry.models.get(name)
         if entry is not None:
             ModelRegistry.register_model(name, entry.load_model_cls())
+
+
+def _forget_compiled_models() -> None:
+    """Remove vLLM's hooks from torch.compile. They are global, and would keep a compiled model and its memory for as
+    long as this process lives."""
+    hooks = getattr(sys.modules.get("torch._dynamo.convert_frame"), "_bytecode_hooks", {})
+    for key, hook in list(hooks.items()):
+        if type(getattr(hook, "__self__", None)).__module__.startswith("vllm"):
+            del hooks[key]
 
 
 def _forget_failed_start() -> None:

@@ -1,11 +1,13 @@
 """Real vLLM, on a GPU or a CPU, with a random student."""
 
+import gc
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import weakref
 
 import psutil
 import pytest
@@ -14,7 +16,7 @@ from drp.config.sections import EngineSettings, SamplingSettings
 from drp.errors import InputError, UserError
 from drp.student.base import Completion, Rejection, SamplingRequest
 from drp.student.sampler import open_sampler
-from drp.student.vllm import FinishedLengths, check_cache_size
+from drp.student.vllm import FinishedLengths, _forget_compiled_models, check_cache_size
 from tests.conftest import REPOSITORY
 from tests.student.conftest import MAX_MODEL_LEN, SHAPE, Counted
 from tests.tiny import save_student
@@ -118,6 +120,28 @@ def test_what_a_request_holds_is_estimated_from_finished_lengths():
         lengths.add(length)
     # In steady state three quarters of the time in flight belongs to the long ones.
     assert lengths.estimate_held(16384) == pytest.approx(0.25 * 500 + 0.75 * 4500)
+
+
+def test_closing_leaves_no_compiled_model_in_torchs_hooks():
+    import torch._dynamo.convert_frame as convert_frame
+
+    class Compiled:
+        __module__ = "vllm.model_executor.models.qwen2"
+
+        def hook(self, old, new): ...
+
+    class Other:
+        def hook(self, old, new): ...
+
+    models = [Compiled(), Other()]
+    handles = [convert_frame.register_bytecode_hook(model.hook) for model in models]
+    gone, kept = map(weakref.ref, models)
+    del models
+    _forget_compiled_models()
+    gc.collect()
+    assert gone() is None
+    assert kept() is not None
+    handles[1].remove()
 
 
 def test_cache_that_holds_no_whole_response_names_the_setting():

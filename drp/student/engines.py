@@ -15,6 +15,7 @@ import queue
 import signal
 import sys
 import threading
+import traceback
 from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import closing
@@ -335,5 +336,7 @@ def _read_stream(inbox: "queue.SimpleQueue[list[SamplingRequest] | None]") -> It
 
 def _explain(error: Exception) -> DrpError:
     advice = find_advice(error)
+    if advice is None:
+        traceback.print_exception(error)
     text = f"{type(error).__name__}: {first_line(error)}"
     return UserError(f"the engine failed ({text}): {advice}") if advice else DrpError(f"the engine failed ({text})")

@@ -232,7 +232,8 @@ def unify_tags(response: str, tags: ThinkingTags | None = None) -> str:
     tags: those of the model; None: the known ones that the response has, if it has no `</think>`.
     """
     if tags is None:
-        tags = PLAIN if CLOSING in response else next((each for each in KNOWN_TAGS if each.closing in response), PLAIN)
+        found = (tags for tags in KNOWN_TAGS if tags.closing in response or response.lstrip().startswith(tags.opening))
+        tags = PLAIN if CLOSING in response else next(found, PLAIN)
     if tags == PLAIN:
         return response
     thinking, closing, summary = response.partition(tags.closing)

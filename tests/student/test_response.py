@@ -3,8 +3,10 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from transformers import PreTrainedTokenizerFast
 
+from drp.config.sections import EvalModel, StudentSettings
 from drp.errors import InputError
 from drp.student.response import (
     ChatFormat,
@@ -12,6 +14,7 @@ from drp.student.response import (
     join_response,
     load_tokenizer,
     split_response,
+    unify_tags,
 )
 from tests.tiny import R1_NEWER, R1_OLDER, R1_TOKENS, build_tokenizer
 
@@ -64,6 +67,38 @@ def test_thinking_tokens_end_at_the_closing_tag(tokenizer: PreTrainedTokenizerFa
     assert ChatFormat(tokenizer).count_thinking_tokens(ids) == 3
     assert ChatFormat(tokenizer).count_thinking_tokens(ids[:2]) == 2
     assert count_tokens(tokenizer, "abc</think>de") == 6
+
+
+@pytest.mark.parametrize(
+    ("response", "unified"),
+    [
+        ("[THINK]a[/THINK]b", "<think>a</think>b"),
+        ("<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>final<|message|>b", "<think>a</think>b"),
+        ("<think>\na\n</think>\n\nb", "<think>\na\n</think>\n\nb"),
+        ("a</think>[/THINK] is a tag", "a</think>[/THINK] is a tag"),
+        ("[THINK]never closed", "<think>never closed"),
+    ],
+)
+def test_known_tags_of_foreign_traces_are_recognized(response: str, unified: str) -> None:
+    assert unify_tags(response) == unified
+
+
+def test_prompt_settings_enter_the_fingerprint_only_where_they_are_set() -> None:
+    earlier = {"model": "m", "revision": None, "trust_remote_code": False}
+    assert StudentSettings(model="m").identity() == earlier
+    assert StudentSettings(model="m", thinking_tags=("<think>", "</think>")).identity() == earlier
+    changed = StudentSettings(model="m", system="Think.", template_kwargs={"enable_thinking": True})
+    assert changed.identity() == {**earlier, "system": "Think.", "template_kwargs": {"enable_thinking": True}}
+    assert EvalModel(model="m").identity() == {"model": "m", "revision": None, "adapter": None}
+    own = EvalModel(model="n", prompt="{question}!")
+    assert own.identity() == {"model": "n", "revision": None, "adapter": None, "prompt": "{question}!"}
+    assert own.as_student(changed).changed_prompt() == {**changed.changed_prompt(), "prompt": "{question}!"}
+
+
+@pytest.mark.parametrize("prompt", ["What?", "{question} {question}"])
+def test_a_prompt_without_a_place_for_the_question_is_refused(prompt: str) -> None:
+    with pytest.raises(ValidationError, match=r"expected \{question\} once"):
+        StudentSettings(model="m", prompt=prompt)
 
 
 def test_a_tokenizer_that_cuts_its_input_still_counts_all_of_it(tokenizer: PreTrainedTokenizerFast) -> None:

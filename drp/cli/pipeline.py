@@ -57,12 +57,11 @@ def run(
     if not dry_run:
         _check_cost(loaded, limit, agreed=yes, overwrite=overwrite)
     shared = [str(config), *_write_overrides(overrides or [])]
-    limited = ["--limit", str(limit)] if limit else []
     flags = [flag for flag, given in (("--dry-run", dry_run), ("--overwrite", overwrite)) if given]
     if not numbers:
-        _run_stages(PIPELINE, loaded, shared, limited, flags)
+        _run_stages(PIPELINE, loaded, shared, limit, flags)
         return
-    _run_stages(SHARED, loaded, shared, limited, flags)
+    _run_stages(SHARED, loaded, shared, limit, flags)
     folders = [Path(f"{loaded.run_dir}-seed-{seed}") for seed in numbers]
     if dry_run:
         typer.echo(f"train, eval and report would run in {', '.join(map(str, folders))}")
@@ -71,7 +70,7 @@ def run(
         paths = (f"run_dir={json.dumps(str(folder))}", f"reuse={json.dumps(str(loaded.run_dir))}")
         own = [*paths, f"seed={seed}", f"generate.seed={loaded.data_seed}"]
         changed = load(config, [*(overrides or []), *own])
-        _run_stages(PIPELINE, changed, [*shared, *_write_overrides(own)], limited, flags)
+        _run_stages(PIPELINE, changed, [*shared, *_write_overrides(own)], limit, flags)
     _run_verb(["report", *map(str, folders), "--output", str(loaded.run_dir / "report")])
 
 
@@ -100,32 +99,32 @@ def _check_cost(config: "Config", limit: int | None, *, agreed: bool, overwrite:
 
 
 def _run_stages(
-    verbs: Sequence[str], config: "Config", shared: Sequence[str], limited: Sequence[str], flags: Sequence[str]
+    verbs: Sequence[str], config: "Config", shared: Sequence[str], limit: int | None, flags: Sequence[str]
 ) -> None:
     """Run the verbs in order.
 
-    shared: the arguments of all verbs. limited: `--limit`, which a report does not have. flags: for the first run of
-    each verb but the report, which takes seconds and is always made again.
+    shared: the arguments of all verbs. limit, flags: not for the report, which takes seconds and is always made again;
+    the flags are not for the second runs of decompose and prune, either.
     """
+    limited = ["--limit", str(limit)] if limit else []
     for verb in verbs:
         if verb != "report":
             _run_verb([verb, *shared, *limited, *flags])
         elif "--dry-run" not in flags:
             _run_verb([verb, *shared])
         if verb == "prune" and "--dry-run" not in flags:
-            _replace_lost(config, [*shared, *limited])
+            _replace_lost(config, limit, [*shared, *limited])
 
 
-def _replace_lost(config: "Config", arguments: Sequence[str]) -> None:
-    """Decompose and prune again as long as traces are left to replace those that gave no example.
+def _replace_lost(config: "Config", limit: int | None, arguments: Sequence[str]) -> None:
+    """Decompose and prune again as long as there are traces to replace those that prune has lost.
 
-    Each time, as many are drawn as training lacks; a share of them is lost again, so it ends after a few times.
+    Each time, as many are drawn as were lost; a share of them is lost again, so it ends after a few times.
     """
-    from drp.training.draw import find_shortfall
+    from drp.runs.stage import RunOptions
+    from drp.stages.decompose import count_undecomposed
 
-    before = None
-    while (shortfall := find_shortfall(config)) and shortfall != before:
-        before = shortfall
+    while count_undecomposed(config, RunOptions(limit=limit)):
         for verb in ("decompose", "prune"):
             _run_verb([verb, *arguments])
 

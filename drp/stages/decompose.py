@@ -20,21 +20,27 @@ from drp.records import Decomposition, Failure, Trace
 from drp.runs.concurrency import map_concurrently
 from drp.runs.jsonl import read_records
 from drp.runs.manifest import Counts
-from drp.runs.rundir import RunDir
-from drp.runs.stage import RunOptions, Stage, run_stage
+from drp.runs.rundir import RunDir, failures_path
+from drp.runs.stage import FinishedRecord, RunOptions, Stage, run_stage
 from drp.student.response import CLOSING
 from drp.teachers.base import Teacher
 from drp.teachers.checks import check_steps
 from drp.teachers.factory import describe_teacher, open_store, open_teacher
-from drp.training.draw import NOT_DRAWN, draw_ids
+from drp.training.draw import NOT_DRAWN, draw_ids, work_on_draw
 
 
 def run(config: Config, options: RunOptions = RunOptions()) -> Counts:
-    """Decompose the traces that are not decomposed yet. Raises as `run_stage` does, and UserError for a missing key."""
-    rundir = RunDir(config.run_dir)
-    source = options.input or rundir.traces
-    store = open_store(config, "decompose")
-    drawn = draw_traces(config, source, options)
+    """Decompose the traces that training draws and that are not decomposed yet.
+
+    Raises as `run_stage` does, and UserError for a missing key.
+    """
+    source = options.input or RunDir(config.run_dir).traces
+    return work_on_draw(partial(draw_traces, config, source), partial(_run_once, config, source), options)
+
+
+def _run_once(config: Config, source: Path, drawn: AbstractSet[str] | None, options: RunOptions) -> Counts:
+    """drawn: ids of the traces to decompose; None: all."""
+    store, target = open_store(config, "decompose"), options.output or RunDir(config.run_dir).steps
 
     def work(traces: Iterator[Trace]) -> Iterator[Decomposition | Failure]:
         teacher = open_teacher(config, store, stored_only=options.reparse)
@@ -42,14 +48,14 @@ def run(config: Config, options: RunOptions = RunOptions()) -> Counts:
 
     stage = Stage(
         name="decompose",
-        target=options.output or rundir.steps,
+        target=target,
         inputs=[source],
         fingerprint=build_fingerprint(config),
         read=lambda: read_records(source, Trace),
         work=work,
         skip_reason=lambda trace: find_skip_reason(trace, config, drawn),
         store=store,
-        twin=config.find_twin(options.output or rundir.steps),
+        twin=config.find_twin(target),
     )
     return run_stage(stage, options, config.max_failures)
 
@@ -85,6 +91,18 @@ def draw_traces(config: Config, source: Path, options: RunOptions) -> AbstractSe
     traces = islice(read_records(source, Trace, "skip"), options.limit)
     candidates = (trace.id for trace in traces if not find_defect(trace, config))
     return draw_ids(config, candidates, [options.output or rundir.steps, rundir.pruned], options)
+
+
+def count_undecomposed(config: Config, options: RunOptions) -> int:
+    """How many of the traces that training draws decompose has not worked on yet. After a run of prune, these are the
+    ones that replace what prune has lost."""
+    rundir = RunDir(config.run_dir)
+    drawn = draw_traces(config, rundir.traces, options)
+    if drawn is None:
+        return 0
+    written = {record.id for record in read_records(rundir.steps, FinishedRecord, "raise")}
+    failed = {failure.id for failure in read_records(failures_path(rundir.steps), Failure, "skip")}
+    return len(drawn - written - failed)
 
 
 async def decompose(teacher: Teacher, trace: Trace) -> Decomposition:

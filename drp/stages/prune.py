@@ -26,19 +26,32 @@ from drp.runs.manifest import Counts
 from drp.runs.progress import say
 from drp.runs.rundir import RunDir
 from drp.runs.stage import RunOptions, Stage, run_stage
+from drp.stages.decompose import count_undecomposed
 from drp.student.response import ChatFormat, count_tokens, join_response, load_format
 from drp.teachers.base import Revision, Teacher
 from drp.teachers.checks import check_revision, is_slow
 from drp.teachers.factory import describe_teacher, open_store, open_teacher
-from drp.training.draw import NOT_DRAWN, UNCHANGED, Outcome, draw_ids, find_shortfall
+from drp.training.draw import NOT_DRAWN, UNCHANGED, Outcome, draw_ids, work_on_draw
 
 
 def run(config: Config, options: RunOptions = RunOptions()) -> Counts:
-    """Prune the traces that are not pruned yet. Raises as `run_stage` does, and UserError for a missing key."""
-    rundir = RunDir(config.run_dir)
-    source = options.input or rundir.steps
-    store = open_store(config, "prune")
-    drawn = draw_decompositions(config, source, options)
+    """Prune the traces that training draws and that are not pruned yet.
+
+    Raises as `run_stage` does, and UserError for a missing key.
+    """
+    source = options.input or RunDir(config.run_dir).steps
+    counts = work_on_draw(partial(draw_decompositions, config, source), partial(_run_once, config, source), options)
+    if options == RunOptions(limit=options.limit) and (n := count_undecomposed(config, options)):
+        say(
+            f"prune: {n} traces that training draws are not decomposed yet: run `drp decompose` and `drp prune` again; "
+            "`drp run` does so by itself"
+        )
+    return counts
+
+
+def _run_once(config: Config, source: Path, drawn: AbstractSet[str] | None, options: RunOptions) -> Counts:
+    """drawn: ids of the decompositions to prune; None: all."""
+    store, target = open_store(config, "prune"), options.output or RunDir(config.run_dir).pruned
 
     def work(decompositions: Iterator[Decomposition]) -> Iterator[Pruning | Omission | Failure]:
         format = load_format(config.student)
@@ -49,22 +62,16 @@ def run(config: Config, options: RunOptions = RunOptions()) -> Counts:
 
     stage = Stage(
         name="prune",
-        target=options.output or rundir.pruned,
+        target=target,
         inputs=[source],
         fingerprint=build_fingerprint(config),
         read=lambda: read_records(source, Decomposition),
         work=work,
         skip_reason=lambda record: None if drawn is None or record.id in drawn else NOT_DRAWN,
         store=store,
-        twin=config.find_twin(options.output or rundir.pruned),
+        twin=config.find_twin(target),
     )
-    counts = run_stage(stage, options, config.max_failures)
-    if not options.dry_run and (short := find_shortfall(config)):
-        say(
-            f"prune: {short.n_missing} fewer examples than train.max_samples. There are {short.n_reserve} traces in "
-            "reserve: `drp decompose`, then `drp prune` again replace what is missing; `drp run` does so by itself"
-        )
-    return counts
+    return run_stage(stage, options, config.max_failures)
 
 
 def draw_decompositions(config: Config, source: Path, options: RunOptions) -> AbstractSet[str] | None:

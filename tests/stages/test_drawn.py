@@ -14,7 +14,7 @@ from drp.runs.rundir import RunDir
 from drp.runs.stage import RunOptions
 from drp.stages import decompose, prune
 from drp.student.response import load_format
-from drp.training.draw import NOT_DRAWN, UNCHANGED, draw_key, find_shortfall
+from drp.training.draw import NOT_DRAWN, UNCHANGED, draw_key
 from drp.training.examples import TrainingRecord, select_examples
 from tests.conftest import read_lines
 from tests.loopback import LoopbackServer
@@ -50,9 +50,8 @@ def prepare(folder: Path, server: LoopbackServer, max_samples: int | None = N_WA
 
 def run_rounds(config: Config) -> int:
     """Decompose and prune as `drp run` does; returns the number of rounds."""
-    n_rounds, before = 0, None
-    while n_rounds == 0 or ((short := find_shortfall(config)) and short != before):
-        before = find_shortfall(config)
+    n_rounds = 0
+    while n_rounds == 0 or decompose.count_undecomposed(config, RunOptions()):
         decompose.run(config)
         prune.run(config)
         n_rounds += 1
@@ -187,7 +186,7 @@ def test_traces_decomposed_by_an_earlier_version_are_kept_and_pruned_as_far_as_t
     assert decompose.run(config).written == N_TRACES
     assert prune.run(config).filtered == {NOT_DRAWN: N_TRACES - N_WANTED}
     assert len(server.requests) == n_requests + N_WANTED
-    assert find_shortfall(config) is None
+    assert decompose.count_undecomposed(config, RunOptions()) == 0
 
 
 def test_reparse_keeps_what_was_decomposed_beyond_the_draw(tmp_path: Path, server: LoopbackServer) -> None:
@@ -201,7 +200,7 @@ def test_starting_again_draws_as_in_the_beginning(tmp_path: Path) -> None:
         config = prepare(tmp_path, server)
         run_rounds(config)
     counts = decompose.run(config, RunOptions(overwrite=True))
-    assert counts.written + counts.failed == N_WANTED
+    assert counts.written == N_WANTED
 
 
 def test_wrong_traces_are_left_out_if_training_would_leave_them_out(tmp_path: Path, server: LoopbackServer) -> None:
@@ -248,3 +247,16 @@ def test_a_run_to_reuse_that_does_not_exist_is_an_error(tmp_path: Path, server: 
     with pytest.raises(ConfigError, match="mian does not exist; make that run first"):
         decompose.run(config)
     assert not server.requests
+
+
+def test_prune_says_what_is_left_to_decompose(
+    tmp_path: Path, server: LoopbackServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = prepare(tmp_path, server)
+    decompose.run(config, RunOptions(limit=10))
+    prune.run(config)
+    in_order = sorted(range(N_TRACES), key=lambda number: draw_key(0, make_trace(number)["id"]))
+    n_missing = len(set(in_order[:N_WANTED]) - set(range(10)))
+    assert f"prune: {n_missing} traces that training draws are not decomposed yet" in capsys.readouterr().err
+    run_rounds(config)
+    assert "that training draws" not in capsys.readouterr().err

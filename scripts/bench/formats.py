@@ -29,7 +29,6 @@ from drp.errors import RecordError
 from drp.grading import Grader
 from drp.records import Decomposition, Failure, Trace, Usage
 from drp.runs.jsonl import read_records
-from drp.stages.decompose import find_skip_reason
 from drp.teachers.llm.teacher import LLMTeacher
 from tests.teachers import competent
 
@@ -67,7 +66,7 @@ class Client:
         self.model, self.used = settings.model or "", FREE
         self._limit, self._price, self._count = settings.max_output_tokens, find_price(settings), count
 
-    async def complete(self, messages: Sequence[Message], *, expected_tokens: int | None = None) -> Reply:
+    async def complete(self, messages: Sequence[Message], *, expected_tokens: int | None = None) -> Reply:  # noqa: ARG002
         assert self._price
         text = competent.answer([(message.role, message.content) for message in messages])
         read, wrote = sum(self._count(message.content) for message in messages), self._count(text)
@@ -105,7 +104,7 @@ def read_traces(path: Path) -> Iterable[Trace]:
     for record in read_records(path, Trace):
         if isinstance(record, Failure):
             raise SystemExit(f"{record.message}; bring traces into their form with `drp import`")
-        if find_skip_reason(record, only_correct=True) is None:
+        if record.correct and record.thinking.strip():
             yield record
 
 

@@ -36,7 +36,6 @@ from drp.config.sections import GradingSettings
 from drp.grading import Grader
 from drp.records import Decomposition, Trace
 from drp.runs.jsonl import read_records
-from drp.stages.decompose import find_skip_reason
 from drp.student.response import count_tokens, join_response, load_tokenizer
 from drp.teachers.checks import SameAnswer, check_revision
 from drp.teachers.numbers import find_quantities
@@ -108,7 +107,7 @@ def _without(module: Any, name: str, member: object) -> Switch:
 
 
 def read_traces(path: Path, limit: int | None) -> list[Trace]:
-    traces = [each for each in read_records(path, Trace, "raise") if find_skip_reason(each, True) is None]
+    traces = [each for each in read_records(path, Trace, "raise") if each.correct and each.thinking.strip()]
     if not traces:
         sys.exit(f"{path}: no trace with a right answer; give a traces.jsonl of `drp generate` or `drp import`")
     return traces if limit is None else [traces[i * len(traces) // limit] for i in range(min(limit, len(traces)))]

@@ -61,7 +61,7 @@ lowest:
 	$(VENV)-lowest/bin/python -m pytest -n $(WORKERS) -m "not vllm"
 
 reproduce:
-	$(GPU_VENV)/bin/drp run configs/paper/r1-distill-qwen-7b.yaml
+	$(GPU_VENV)/bin/drp run configs/paper/r1-distill-qwen-7b.yaml $(ARGS)
 
 bench-peers:
 	$(PYTHON) -m venv .venv-peers

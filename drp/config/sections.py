@@ -254,7 +254,8 @@ class TeacherSettings(Section):
     """How often a reply that fails a check is sent back with what was wrong. With a larger value, the next run retries
     the records that failed."""
     max_cost_usd: Annotated[float | None, OPERATIONAL] = None
-    """Stop before a run directory has cost more than this, in US dollars; None: no limit."""
+    """Stop before a run directory has cost more than this, in US dollars; None: no limit, so `drp run` shows the
+    estimate and asks for `--yes`."""
     prices: Annotated[Prices | None, OPERATIONAL] = None
     """Prices of the model; None: those of the built-in price list."""
     mode: Annotated[Literal["direct", "batch"], OPERATIONAL] = "direct"

@@ -32,6 +32,10 @@ from drp.runs.progress import Progress, report, say
 from drp.runs.reuse import copy_artifact, find_copy
 from drp.runs.rundir import failures_path, manifest_path
 
+NOT_DRAWN = "not drawn for training"
+"""Why a stage leaves a record out that it could work on: training would not use it (`drp.training.draw`). These records
+do not count when the share of failures is calculated."""
+
 InT = TypeVar("InT", bound=Record)
 OutT = TypeVar("OutT", bound=Record)
 
@@ -140,10 +144,11 @@ def check_failures(
         )
     if n_others := counts.failed - n_refused:
         say(f"{name}: run again to retry {f'the other {n_others}' if n_refused else 'them'}")
-    allowed = max_failures * counts.read if max_failures < 1 else max_failures
+    n_drawn = counts.read - counts.filtered[NOT_DRAWN]
+    allowed = max_failures * n_drawn if max_failures < 1 else max_failures
     if counts.failed > allowed:
         raise TooManyFailures(
-            f"{name}: {counts.failed} of {counts.read} records failed, max_failures allows {max_failures:g}; what was "
+            f"{name}: {counts.failed} of {n_drawn} records failed, max_failures allows {max_failures:g}; what was "
             "finished is kept: raise max_failures to go on without the failed records"
         )
 

@@ -21,12 +21,12 @@ from drp.runs.concurrency import map_concurrently
 from drp.runs.jsonl import read_records
 from drp.runs.manifest import Counts
 from drp.runs.rundir import RunDir, failures_path
-from drp.runs.stage import FinishedRecord, RunOptions, Stage, run_stage
+from drp.runs.stage import NOT_DRAWN, FinishedRecord, RunOptions, Stage, run_stage
 from drp.student.response import CLOSING
 from drp.teachers.base import Teacher
 from drp.teachers.checks import check_steps
 from drp.teachers.factory import describe_teacher, open_store, open_teacher
-from drp.training.draw import NOT_DRAWN, draw_ids, work_on_draw
+from drp.training.draw import draw_ids, work_on_draw
 
 
 def run(config: Config, options: RunOptions = RunOptions()) -> Counts:

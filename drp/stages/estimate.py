@@ -24,9 +24,9 @@ from drp.runs.jsonl import read_records
 from drp.runs.manifest import compare_with, load_manifest
 from drp.runs.progress import report, show_progress
 from drp.runs.rundir import RunDir
-from drp.runs.stage import FinishedRecord, RunOptions
+from drp.runs.stage import NOT_DRAWN, FinishedRecord, RunOptions
 from drp.stages import decompose, evaluate, generate, prune
-from drp.training.draw import NOT_DRAWN, draw_key, find_refused
+from drp.training.draw import draw_key, find_refused
 
 
 @dataclass(frozen=True)

@@ -25,13 +25,13 @@ from drp.runs.jsonl import read_records
 from drp.runs.manifest import Counts
 from drp.runs.progress import say
 from drp.runs.rundir import RunDir
-from drp.runs.stage import RunOptions, Stage, run_stage
+from drp.runs.stage import NOT_DRAWN, RunOptions, Stage, run_stage
 from drp.stages.decompose import count_undecomposed
 from drp.student.response import ChatFormat, count_tokens, join_response, load_format
 from drp.teachers.base import Revision, Teacher
 from drp.teachers.checks import check_revision, is_slow
 from drp.teachers.factory import describe_teacher, open_store, open_teacher
-from drp.training.draw import NOT_DRAWN, UNCHANGED, Outcome, draw_ids, work_on_draw
+from drp.training.draw import UNCHANGED, Outcome, draw_ids, work_on_draw
 
 
 def run(config: Config, options: RunOptions = RunOptions()) -> Counts:

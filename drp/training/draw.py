@@ -28,8 +28,6 @@ from drp.runs.manifest import Counts, load_manifest
 from drp.runs.rundir import failures_path
 from drp.runs.stage import RunOptions
 
-NOT_DRAWN = "not drawn for training"
-"""Why decompose and prune leave a trace out that they could work on."""
 UNCHANGED = "nothing to prune"
 """Why prune leaves a trace out that it has worked on."""
 

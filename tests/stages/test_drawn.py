@@ -1,20 +1,21 @@
 """The teacher is asked about the traces that training draws, and about no others."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from drp.config.sections import Config
-from drp.errors import ConfigError
+from drp.errors import ConfigError, TooManyFailures
 from drp.runs.jsonl import read_records
 from drp.runs.manifest import Counts, load_manifest
 from drp.runs.rundir import RunDir
-from drp.runs.stage import RunOptions
+from drp.runs.stage import NOT_DRAWN, RunOptions
 from drp.stages import decompose, prune
 from drp.student.response import load_format
-from drp.training.draw import NOT_DRAWN, UNCHANGED, draw_key
+from drp.training.draw import UNCHANGED, draw_key
 from drp.training.examples import TrainingRecord, select_examples
 from tests.conftest import read_lines
 from tests.loopback import LoopbackServer
@@ -260,3 +261,11 @@ def test_prune_says_what_is_left_to_decompose(
     assert f"prune: {n_missing} traces that training draws are not decomposed yet" in capsys.readouterr().err
     run_rounds(config)
     assert "that training draws" not in capsys.readouterr().err
+
+
+def test_the_share_of_failures_is_that_of_the_drawn_traces(tmp_path: Path) -> None:
+    in_order = sorted(range(N_TRACES), key=lambda number: draw_key(0, make_trace(number)["id"]))
+    with LoopbackServer(partial(forgetful, hopeless=in_order[:4])) as server:
+        config = prepare(tmp_path, server).model_copy(update={"max_failures": 0.2})
+        with pytest.raises(TooManyFailures, match=r"4 of 12 records failed, max_failures allows 0\.2"):
+            decompose.run(config)

@@ -15,7 +15,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-from drp.chat.limits import CostCap, Limits, ReplyLimits, RetryPolicy
+from drp.chat.limits import Clock, CostCap, Limits, ReplyLimits, RetryPolicy
 from drp.chat.prices import Price
 from drp.chat.store import ReplyStore, StoredReply, hash_request
 from drp.chat.wire import (
@@ -53,12 +53,15 @@ class DirectClient:
         price: Price | None,
         retry: RetryPolicy,
         grace_s: float = GRACE_S,
+        clock: Clock = time.monotonic,
     ) -> None:
         self.model = settings.model or ""
         self._settings, self._wire, self._store, self._price = settings, wire, store, price
-        self._limits = Limits(settings.concurrency, settings.requests_per_minute, settings.tokens_per_minute)
+        self._limits = Limits(
+            settings.concurrency, settings.requests_per_minute, settings.tokens_per_minute, clock=clock
+        )
         self._cap, self._reply_limits = CostCap(settings, store, price), ReplyLimits(settings, store)
-        self._retry, self._grace_s = retry, grace_s
+        self._retry, self._grace_s, self._clock = retry, grace_s, clock
         self._calls: dict[str, asyncio.Task[StoredReply]] = {}
         self._in_flight: set[asyncio.Task[StoredReply]] = set()
         self._fatal: UserError | None = None
@@ -150,15 +153,15 @@ class DirectClient:
         return stored
 
     async def _send(self, messages: Sequence[Message], max_tokens: int | None) -> WireReply:
-        started = time.monotonic()
+        started = self._clock()
         try:
             reply = await self._wire.send(messages, max_tokens)
         except TransientError as error:
             self._was_reached |= error.cause not in (*UNREACHED_CAUSES, "timeout")
-            self._limits.learn(error.headers, time.monotonic() - started)
+            self._limits.learn(error.headers, self._clock() - started)
             raise
         self._was_reached = True
-        self._limits.learn(reply.headers, time.monotonic() - started)
+        self._limits.learn(reply.headers, self._clock() - started)
         return reply
 
     def _check_open(self) -> None:

@@ -170,7 +170,7 @@ class Bucket:
         """Seconds until the bucket holds `cost`; a cost above the capacity waits for a full bucket."""
         self._refill()
         missing = min(cost, self.capacity) - self.level
-        return missing / self.rate if missing > 1e-9 else 0.0
+        return missing / self.rate if missing > 1e-6 else 0.0
 
     def take(self, cost: float) -> None:
         """Take `cost`; the level may become negative. A negative cost is given back."""

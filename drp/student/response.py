@@ -24,6 +24,9 @@ OPENING = "<think>"
 CLOSING = "</think>"
 """The tags in all records, whatever the model's own are."""
 
+MISTRAL_BACKEND = "MistralCommonBackend"
+"""The class of tokenizer that transformers makes of a tekken.json if mistral-common, which vLLM needs, is there."""
+
 # transformers has no common type for tokenizers that includes chat templates.
 Tokenizer = Any
 
@@ -50,13 +53,23 @@ date, the prompts of training and evaluation would differ from those of sampling
 
 
 def load_tokenizer(model: str, revision: str | None = None, trust_remote_code: bool = False) -> Tokenizer:
-    """Load the student's tokenizer. Raises InputError if it cannot be found or loaded."""
+    """Load the student's tokenizer. Raises InputError if it cannot be found or loaded, or has no text form."""
     from transformers import AutoTokenizer
 
+    options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
     try:
-        return AutoTokenizer.from_pretrained(model, revision=revision, trust_remote_code=trust_remote_code)
+        tokenizer = AutoTokenizer.from_pretrained(model, **options)
+        if type(tokenizer).__name__ != MISTRAL_BACKEND:
+            return tokenizer
+        tokenizer = AutoTokenizer.from_pretrained(model, mistral_format=False, **options)
     except (OSError, ValueError) as error:
         raise InputError(f"student.model: cannot load a tokenizer from {model!r}: {first_line(error)}") from None
+    if type(tokenizer).__name__ == MISTRAL_BACKEND or tokenizer.chat_template is None:
+        raise InputError(
+            f"student.model: {model!r} has only mistral-common's tokenizer, tekken.json, which cannot encode special "
+            "tokens in a text: name a copy of the model that has tokenizer.json and a chat template"
+        )
+    return tokenizer
 
 
 def load_format(student: StudentSettings, adapter: str | None = None) -> "ChatFormat":
@@ -111,7 +124,7 @@ class ChatFormat:
             messages,
             tokenize=False,
             add_generation_prompt=True,
-            **{"strftime_now": TEMPLATE_DATE.strftime, **student.template_kwargs},
+            **({"strftime_now": TEMPLATE_DATE.strftime} | student.template_kwargs),
         )
         return text
 

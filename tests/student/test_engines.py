@@ -13,7 +13,7 @@ import pytest
 from drp.config.sections import EngineSettings, SamplingSettings, StudentSettings
 from drp.errors import ConfigError, InputError, UserError
 from drp.student.base import Completion, Rejection, SamplingRequest, find_advice
-from drp.student.engines import EngineProcesses, divide_devices, open_engines
+from drp.student.engines import EngineProcesses, _explain, divide_devices, open_engines
 from drp.student.sampler import open_sampler
 from drp.student.transformers import TransformersSampler
 from tests.conftest import REPOSITORY
@@ -89,6 +89,18 @@ def test_requests_of_a_killed_engine_go_to_the_other_and_the_last_one_ends_the_r
     with pytest.raises(UserError, match=r"engine 1 was killed.*engine\.data_parallel_size"):
         list(engines.sample(iter(requests)))
     engines.close()
+
+
+def test_same_seed_gives_the_same_responses_whatever_the_timing(backend, student, requests):
+    sampling = SamplingSettings(temperature=1, max_new_tokens=20)
+    engines = EngineProcesses(StudentSettings(model=str(student)), settings(backend, 1), sampling, 0)
+    first = list(engines.sample(iter(requests)))
+    again = []
+    for drawn in engines.sample(iter(requests)):
+        time.sleep(0.02)  # as if it were graded
+        again.append(drawn)
+    engines.close()
+    assert first == again
 
 
 def test_one_engine_of_transformers_runs_in_this_process(student):
@@ -187,6 +199,17 @@ def test_engines_share_the_cores_where_there_is_no_gpu(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
     assert divide_devices(3, 1) == [{"OMP_NUM_THREADS": "2"}] * 3
     assert divide_devices(1, 1) == [{}]
+
+
+def test_an_engines_failure_is_one_message_and_an_unknown_one_shows_its_traceback(capsys):
+    known = _explain(RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"))
+    assert isinstance(known, UserError)
+    assert "engine.max_num_seqs" in str(known)
+    assert capsys.readouterr().err == ""
+    unknown = _explain(KeyError("block 7"))
+    assert not isinstance(unknown, UserError)
+    assert "KeyError" in str(unknown)
+    assert "KeyError" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

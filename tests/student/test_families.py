@@ -11,9 +11,9 @@ from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
 
 from drp.config.sections import StudentSettings, TrainSettings
-from drp.errors import ConfigError
+from drp.errors import ConfigError, InputError
 from drp.student.base import GeneratedTokens, read_completion
-from drp.student.response import ChatFormat, join_response, split_response
+from drp.student.response import ChatFormat, join_response, load_format, split_response
 from drp.training.examples import IGNORED, ExampleSelection, encode_example
 from drp.training.preflight import inspect_examples
 from tests.tiny import R1_OLDER
@@ -249,6 +249,22 @@ def test_what_cannot_work_is_one_message_that_says_what_to_set(
     with pytest.raises(ConfigError, match=said) as caught:
         ChatFormat(tokenizer, StudentSettings(model="m", **settings))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("has_both", [False, True])
+def test_a_tokenizer_of_mistral_common_is_replaced_or_refused(tmp_path: Path, *, has_both: bool) -> None:
+    data = Path(pytest.importorskip("mistral_common").__file__).parent / "data"
+    if has_both:
+        build_tokenizer(FAMILIES["Magistral"]).save_pretrained(tmp_path)
+    (tmp_path / "tekken.json").write_bytes((data / "tekken_240911.json").read_bytes())
+    (tmp_path / "config.json").write_text('{"model_type": "mistral", "architectures": ["MistralForCausalLM"]}')
+    if has_both:
+        format = load_format(StudentSettings(model=str(tmp_path)))
+        assert format.tags.closing == "[/THINK]"
+        assert len(format.prompt_ids("1+1?")) < 700
+    else:
+        with pytest.raises(InputError, match=r"tekken\.json.*tokenizer\.json and a chat template"):
+            load_format(StudentSettings(model=str(tmp_path)))
 
 
 def test_prompts_do_not_change_with_the_day() -> None:

@@ -579,14 +579,14 @@ def hold_engine(place: Place) -> None:
 
 
 def read_memory_mib() -> tuple[int, int]:
-    """Memory of the first visible GPU: used, by all processes, and all of it; 0, 0 without one."""
+    """Memory of the first visible GPU: used, by all processes, and in all; 0, 0 without one, or for a part of one."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
     command = ["nvidia-smi", f"--id={visible}", "--query-gpu=memory.used,memory.total", "--format=csv,noheader,nounits"]
     if not visible or not find_gpus():
         return 0, 0
     answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    used, total = answer.split(",")
-    return int(used), int(total)
+    used, total = (part.strip() for part in answer.split(","))
+    return (int(used), int(total)) if used.isdigit() and total.isdigit() else (0, 0)
 
 
 def judge_memory(place: Place, check: str, before: int) -> Row:

@@ -168,6 +168,22 @@ def test_a_dry_run_says_what_each_benchmark_would_do(make_config: Any, capsys: p
     assert "eval base other would work on 0 records" in told
 
 
+@pytest.mark.slow
+def test_two_engines_make_the_records_of_one(make_config: Any) -> None:
+    benchmarks = make_config().model_dump()["eval"]["benchmarks"]
+    sampling = {"n": 4, "temperature": 0, "max_new_tokens": 30}
+    samples = {}
+    for n in (1, 2):
+        config = make_config(
+            engine={"data_parallel_size": n, "batch_size": 2}, eval={"sampling": sampling, "benchmarks": benchmarks}
+        )
+        evaluate.run(config, RunOptions(output=config.run_dir / str(n)))
+        files = [config.run_dir / str(n) / "base" / f"{name}.jsonl" for name in ("short", "other")]
+        samples[n] = [sorted(path.read_text().splitlines()) for path in files]
+    assert [len(lines) for lines in samples[1]] == [12, 20]
+    assert samples[1] == samples[2]
+
+
 def test_responses_that_stop_at_the_cutoff_have_the_scores_of_both_cutoffs(
     make_config: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

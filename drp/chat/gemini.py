@@ -19,10 +19,12 @@ from drp.chat.wire import (
     Message,
     TransientError,
     WireReply,
+    check_page,
     clean_text,
     estimate_tokens,
     explain_size,
     explain_status,
+    has_error,
 )
 from drp.config.sections import TeacherSettings
 from drp.credentials import Address, scrub
@@ -161,6 +163,17 @@ def _open_service(server: Address, key: ApiKey, settings: TeacherSettings) -> An
                         raise requests.exceptions.ReadTimeout
                     raise explain_size(settings, server.identity)
             response._content = scrub(bytes(body))
+            if response.ok:
+                check_page(response._content, response.headers)
+            if response.ok and has_error(response._content):
+                raise explain_status(
+                    response.status_code,
+                    response._content,
+                    response.headers,
+                    settings=settings,
+                    address=server.identity,
+                    key=key,
+                )
             return response
 
     options = {"api_key": key.value or "none", "api_endpoint": server.url}

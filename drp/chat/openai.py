@@ -24,6 +24,7 @@ from drp.chat.wire import (
     Message,
     TransientError,
     WireReply,
+    check_page,
     clean_text,
     estimate_tokens,
     explain_size,
@@ -154,9 +155,7 @@ def read_reply(body: bytes, headers: Mapping[str, str], messages: Sequence[Messa
     try:
         reply = json.loads(body)
     except (ValueError, RecursionError):
-        if body.lstrip()[:1] == b"<":
-            page = " ".join(body.decode("utf-8", "replace").split())[:200]
-            raise TransientError("web page", f"the answer is no API's: {page}", headers) from None
+        check_page(body, headers)
         raise TransientError("unreadable reply", f"{len(body)} bytes that are not complete JSON", headers) from None
     choice = _find_choice(reply)
     text, refusal = _read_content(choice["message"].get("content")), clean_text(choice["message"].get("refusal"))

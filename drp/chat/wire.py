@@ -204,7 +204,14 @@ def read_error(body: bytes | str) -> tuple[set[str], str]:
 
 def has_error(body: bytes) -> bool:
     """Whether a response is `{"error": ...}`, which some servers send with status 200."""
-    return bool(_find_error(body))
+    return b'"error"' in body and bool(_find_error(body))
+
+
+def check_page(body: bytes, headers: Mapping[str, str]) -> None:
+    """Raise TransientError if a response is a web page, as at a wrong address or from a gateway."""
+    if body.lstrip()[:1] == b"<":
+        page = " ".join(scrub(body.decode("utf-8", "replace")).split())[:200]
+        raise TransientError("web page", f"the answer is no API's: {page}", headers)
 
 
 def read_retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:

@@ -102,23 +102,23 @@ def test_an_address_where_nobody_listens_fails_in_seconds(provider: str, path: P
     assert time.monotonic() - started < 12
 
 
-def test_an_address_of_a_web_page_is_a_wrong_address(path: Path) -> None:
+def test_an_address_of_a_web_page_is_a_wrong_address(provider: str, path: Path) -> None:
     with LoopbackServer(faults=always(faults.PAGE)) as server:
-        error = ask_one(server, path, "openai")
+        error = ask_one(server, path, provider)
     assert isinstance(error, UserError), error
     assert "Welcome to the router" in str(error)
     assert "teacher.base_url" in str(error)
 
 
-def test_a_web_page_between_replies_is_retried(path: Path) -> None:
+def test_a_web_page_between_replies_is_retried(provider: str, path: Path) -> None:
     with LoopbackServer(echo, faults=[None, *[faults.PAGE] * 4]) as server:
-        replies = ask(lambda: open_teacher(server, path, concurrency=1), ["a", "b"])
+        replies = ask(lambda: open_teacher(server, path, provider, concurrency=1), ["a", "b"])
     assert all(isinstance(reply, Reply) for reply in replies)
 
 
-def test_the_error_in_a_200_is_quoted(path: Path) -> None:
+def test_the_error_in_a_200_is_quoted(provider: str, path: Path) -> None:
     with LoopbackServer(echo, faults=[None, *[faults.ERROR_BODY] * 3]) as server:
-        replies = ask(lambda: open_teacher(server, path, concurrency=1, max_retries=2), ["a", "b"])
+        replies = ask(lambda: open_teacher(server, path, provider, concurrency=1, max_retries=2), ["a", "b"])
         assert isinstance(replies[0], Reply)
         assert "answered 200 with an error: loopback says upstream_failure" in str(replies[1])
         # What is no reply was not paid for.

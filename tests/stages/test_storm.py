@@ -24,6 +24,8 @@ PASSING = [
     faults.RESET,
     faults.CUT,
     faults.EMPTY,
+    faults.PAGE,
+    faults.ERROR_BODY,
 ]
 LASTING = [faults.REFUSAL, faults.CONTENT_FILTER]
 ROUTES = [("openai", "text"), ("gemini", "spans"), ("openai", "spans"), ("gemini", "text")]

@@ -46,7 +46,7 @@ sys.path.insert(0, str(ROOT))
 
 from drp import doctor
 from drp.config.loading import dump_config
-from drp.config.sections import Config, EngineSettings, SamplingSettings
+from drp.config.sections import Config, EngineSettings, SamplingSettings, StudentSettings
 from drp.student.gpu import find_gpus
 
 TINY = ROOT / "data/tiny/model"
@@ -504,7 +504,7 @@ def check_engine(place: Place) -> Iterator[Row]:
     yield judge_memory(place, "engine memory after closing", before)
     with closing(open_engine(place, place.models["wide"], 0.6, compiled=True)) as sampler:
         responses, rate = sample(place, sampler)
-    detail = f"{rate:,.0f} tokens/s from wide, in the same process"
+    detail = f"{rate:,.0f} tokens/s from wide"
     yield judge("engine second model", bool(responses), detail, tokens_per_s=rate)
     yield judge_memory(place, "engine memory after second", before)
     if not (trained / "adapter").exists():
@@ -522,11 +522,11 @@ def check_engine(place: Place) -> Iterator[Row]:
 def open_engine(
     place: Place, model: Path, temperature: float, *, adapter: str | None = None, compiled: bool = False
 ) -> Any:
-    from drp.student.sampler import open_sampler
+    from drp.student.engines import open_engines
 
     engine = EngineSettings(max_model_len=1024, enforce_eager=not compiled, gpu_memory_utilization=0.8)
     sampling = SamplingSettings(temperature=temperature, max_new_tokens=place.sizes.new_tokens)
-    return open_sampler(str(model), engine, sampling, 0, adapter=adapter)
+    return open_engines(StudentSettings(model=str(model)), engine, sampling, 0, adapter=adapter)
 
 
 def sample(place: Place, sampler: Any, first: int = 0) -> tuple[dict[int, str], float]:

@@ -48,8 +48,8 @@ def open_teacher(
 
 
 def open_store(config: Config, task: Task) -> "ReplyStore | None":
-    """The stored replies of the run directory, and of the one in `reuse`; not opened yet: `open_teacher` does that. None
-    for the offline teacher."""
+    """The stored replies of the run directory, and of the one in `reuse`; `open_teacher` opens them. None for the
+    offline teacher."""
     if config.teacher.provider == "rules":
         return None
     from drp.chat.store import ReplyStore

@@ -389,7 +389,18 @@ def _attend_example(
         position = torch.arange(length, device=query.device)
         distance = position[:, None] - position[None, :]
         mask = (distance >= 0) & (distance < window)
+    groups = query.shape[1] // key.shape[1]
+    if groups > 1 and query.is_cuda and not _can_use_flash(query, key, value, mask, dropout):
+        # The only other kernel for shared key-value heads stores the whole matrix of scores.
+        key, value = (states.repeat_interleave(groups, dim=1) for states in (key, value))
     grouped = query.shape[1] != key.shape[1]
     return scaled_dot_product_attention(
         query, key, value, mask, dropout, is_causal=mask is None, scale=scale, enable_gqa=grouped
     )
+
+
+def _can_use_flash(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float) -> bool:
+    """Whether sdpa has a flash kernel for these states on their GPU: not in float32, with a mask or on old GPUs."""
+    from torch.backends.cuda import SDPAParams, can_use_flash_attention
+
+    return can_use_flash_attention(SDPAParams(query, key, value, mask, dropout, mask is None, True))

@@ -39,7 +39,7 @@ from drp.student.base import (
 )
 from drp.student.gpu import find_gpus
 from drp.student.response import load_format
-from drp.student.sampler import choose_backend, open_sampler
+from drp.student.sampler import choose_backend, open_sampler, set_environment
 from drp.student.transformers import WINDOW_BATCHES
 
 GRACE_S = 15.0
@@ -101,7 +101,6 @@ class EngineProcesses:
         seed: int,
         adapter: str | None = None,
     ) -> None:
-        self.format = load_format(student, adapter)
         # It must be more than a sampler takes before it returns the first response. The rest waits in the engine's
         # process, so that the engine need not wait for this one.
         n_taken = engine.max_num_seqs if choose_backend(engine) == "vllm" else engine.batch_size * WINDOW_BATCHES
@@ -114,6 +113,7 @@ class EngineProcesses:
                 own_seed = derive_seed(seed, f"engine {number}") if number else seed
                 arguments = (student, engine, sampling, own_seed, adapter)
                 self._engines.append(_EngineProcess.start(number, arguments, environment))
+            self.format = load_format(student, adapter)
             for process in self._engines:
                 process.await_start()
         except BaseException:
@@ -297,6 +297,7 @@ def divide_devices(n_engines: int, gpus_per_engine: int) -> list[dict[str, str]]
 def _run_engine(connection: Connection, arguments: tuple[Any, ...], environment: dict[str, str]) -> None:
     """The main function of an engine's process: load the model, then answer one stream of requests after another."""
     os.environ.update(environment)
+    set_environment()  # before anything imports torch
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends this process
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     os.dup2(2, 1)  # stdout is for the parent's results

@@ -216,8 +216,10 @@ def run_stages(
 ) -> None:
     """Run several stages at once: the missing records of all of them are one stream.
 
-    name: for the progress bar. work: as `Stage.work`, for all stages together: each record and
-    each outcome comes with its stage's position. The time between two outcomes counts for the stage of the later one.
+    Each is complete as soon as its last record is, whatever happens to the others.
+
+    name: for the progress bar. work: as `Stage.work`, for all stages together: each record and each outcome comes with
+    its stage's position. The time between two outcomes counts for the stage of the later one.
     Raises as `run_stage` does, after all stages have ended.
     """
     for stage in stages:
@@ -228,22 +230,36 @@ def run_stages(
             _describe_plan(stage, options)
         return
     with ExitStack() as stack:
+        runs: list[_StageRun[InT, OutT]] = []
         for stage in stages:
-            stack.enter_context(lock(stage.target))
-        runs = [stack.enter_context(_open_run(stage, options, shares_time=True)) for stage in stages]
+            own = stack.enter_context(ExitStack())
+            own.enter_context(lock(stage.target))
+            runs.append(own.enter_context(_open_run(stage, options, shares_time=True)))
+            runs[-1].finish = own.close
         totals = [run.total for run in runs]
         progress = stack.enter_context(Progress(name, None if None in totals else sum(filter(None, totals))))
-        for run in runs:
-            run.progress = progress
-        missing = ((place, record) for place, run in enumerate(runs) for record in run.find_missing())
+
+        def find_missing() -> Iterator[tuple[int, InT]]:
+            for place, run in enumerate(runs):
+                run.progress = progress
+                for record in run.find_missing():
+                    run.n_pending += 1
+                    yield place, record
+                run.is_exhausted = True
+                run.finish_if_done()
+
+        missing = find_missing()
         first = next(missing, None)
         if first is not None:
             clock = time.monotonic()
             outcomes = stack.enter_context(closing(work(chain([first], missing))))  # type: ignore[type-var]
             for place, outcome in outcomes:
-                runs[place].take(outcome)
+                run = runs[place]
+                run.take(outcome)
                 clock, before = time.monotonic(), clock
-                runs[place].seconds += clock - before
+                run.seconds += clock - before
+                run.n_pending -= 1
+                run.finish_if_done()
     problems: list[TooManyFailures] = []
     for run in runs:
         report(f"{run.stage.name}: {run.tally.counts.describe()} -> {run.stage.target}")
@@ -268,7 +284,17 @@ class _StageRun(Generic[InT, OutT]):
     """Records of the stage; None if unknown."""
     progress: Progress | None = None
     seconds: float = 0.0
-    """Working time, if several stages run at once."""
+    """Working time, if several stages run at once; so are the next three."""
+    n_pending: int = 0
+    """Records that are being worked on."""
+    is_exhausted: bool = False
+    """Whether there are no more records."""
+    finish: Callable[[], None] = lambda: None
+    """Closes the artifact, with its manifest as complete."""
+
+    def finish_if_done(self) -> None:
+        if self.is_exhausted and not self.n_pending:
+            self.finish()
 
     def find_missing(self) -> Iterator[InT]:
         return _find_missing(self.stage, self.limit, self.tally, self._fail, self._advance)

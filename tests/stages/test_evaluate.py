@@ -156,6 +156,30 @@ def test_too_many_failures_of_one_benchmark_do_not_keep_the_others_from_their_sa
     assert len(read_lines(config.run_dir / "eval/base/short.failed.jsonl")) == 2
 
 
+def test_a_benchmark_is_complete_when_its_last_response_is_written(
+    make_config: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config()
+    draw = rollouts.draw
+
+    def break_off(*arguments: Any) -> Any:
+        for done, drawn in enumerate(draw(*arguments)):
+            if done == 10:
+                raise RuntimeError("the engine broke")
+            yield drawn
+
+    monkeypatch.setattr(rollouts, "draw", break_off)
+    with pytest.raises(RuntimeError, match="the engine broke"):
+        evaluate.run(config)
+    folder = config.run_dir / "eval" / "base"
+    manifests = {name: json.loads((folder / f"{name}.jsonl.manifest.json").read_text()) for name in ("short", "other")}
+    assert {name: manifest["state"] for name, manifest in manifests.items()} == {"short": "complete", "other": "failed"}
+    assert manifests["short"]["counts"]["written"] == 6
+    monkeypatch.setattr(rollouts, "draw", draw)
+    evaluate.run(config)
+    assert count_samples(config) == {"short": 6, "other": 10}
+
+
 def test_a_dry_run_says_what_each_benchmark_would_do(make_config: Any, capsys: pytest.CaptureFixture[str]) -> None:
     config = make_config()
     evaluate.run(config)

@@ -1,5 +1,6 @@
 """The teacher is asked about the traces that training draws, and about no others."""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,8 @@ from drp.training.draw import UNCHANGED, draw_key
 from drp.training.examples import TrainingRecord, select_examples
 from tests.conftest import read_lines
 from tests.loopback import LoopbackServer
-from tests.stages.teaching import make_config, make_trace, write_traces
+from tests.stages.teaching import make_config, make_trace, read_artifact, write_traces
+from tests.stages.test_storm_kill import kill_in_mid_run
 from tests.teachers import competent
 
 N_TRACES, N_WANTED = 40, 12
@@ -269,3 +271,26 @@ def test_the_share_of_failures_is_that_of_the_drawn_traces(tmp_path: Path) -> No
         config = prepare(tmp_path, server).model_copy(update={"max_failures": 0.2})
         with pytest.raises(TooManyFailures, match=r"4 of 12 records failed, max_failures allows 0\.2"):
             decompose.run(config)
+
+
+@pytest.mark.slow
+def test_a_run_killed_in_each_stage_buys_what_an_uninterrupted_one_buys(tmp_path: Path) -> None:
+    folders, asked = [tmp_path / "whole", tmp_path / "killed"], []
+    for folder in folders:
+        with LoopbackServer(forgetful, latency_s=0.03) as server:
+            write_traces(folder, 3 * N_TRACES)
+            config = prepare(folder, server, 4 * N_WANTED)
+            config = config.model_copy(update={"teacher": config.teacher.model_copy(update={"concurrency": 4})})
+            path = tmp_path / "config.json"
+            path.write_text(config.model_dump_json())
+            if folder.name == "killed":
+                kill_in_mid_run("decompose", path, server, 0.02)
+                kill_in_mid_run("decompose", path, server, 0.05)
+                decompose.run(config)
+                kill_in_mid_run("prune", path, server, 0.02)
+            run_rounds(config)
+            asked.append({json.dumps(request.body) for request in server.requests})
+            assert len(read_lines(folder / "pruned.jsonl")) == 4 * N_WANTED
+    assert asked[0] == asked[1]
+    for verb in ("decompose", "prune"):
+        assert read_artifact(folders[0], verb).keys() == read_artifact(folders[1], verb).keys()

@@ -11,6 +11,7 @@ no numbers, or choices without a message, and none of these may lose a reply tha
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -54,6 +55,7 @@ class OpenAIWire:
         http = openai.DefaultAsyncHttpxClient(trust_env=False)
         server = find_server(settings)
         sdk = openai.AsyncOpenAI(api_key=key.value or "none", base_url=server.url, http_client=http)
+        server = replace(server, url=str(sdk.base_url).rstrip("/"))  # in lower case, without a default port
         self.address, self._query = server.identity, server.query
         self._url = f"{server.url}/chat/completions"
         self._headers = {name: value for name, value in sdk.default_headers.items() if isinstance(value, str)}

@@ -82,8 +82,13 @@ class StoredReply(Record):
             max_tokens=max_tokens,
         )
 
+    @property
+    def is_usable(self) -> bool:
+        """Whether the request need not be sent again."""
+        return self.finish_reason != "empty" and not self.is_cut_short
+
     def as_reply(self) -> Reply:
-        """What a ChatClient returns; not for an `empty` one."""
+        """What a ChatClient returns; for a usable one."""
         assert self.finish_reason != "empty"
         return Reply(self.text, self.finish_reason, self.usage)
 
@@ -224,6 +229,6 @@ class ReplyStore:
     def _add(self, reply: StoredReply, start: int, *, is_shared: bool = False) -> None:
         if reply.is_cut_short:
             self._cut_short.add(reply.id)
-        elif reply.finish_reason != "empty":
+        if reply.is_usable:
             row = (bytes.fromhex(reply.id), start, is_shared)
             self._index.execute("INSERT OR REPLACE INTO replies VALUES (?, ?, ?)", row)

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from drp.chat.batch.journal import read_batches
 from drp.chat.factory import find_address
-from drp.chat.prices import find_price
+from drp.chat.prices import explain_unknown_price, find_price
 from drp.chat.store import StoredReply, hash_request
 from drp.chat.wire import Message
 from drp.config.sections import Config
@@ -124,7 +124,7 @@ class TeachingEstimate:
     def _describe_price(self) -> str:
         model = self._config.teacher.model
         if self._price is None:
-            return f"the price of `{model}` is unknown; set teacher.prices (input, output)"
+            return f"{explain_unknown_price(self._config.teacher)}; set teacher.prices (input, output)"
         n_input, n_output = (1000 * self._price(*tokens) for tokens in ((1000, 0), (0, 1000)))
         price = f"{model}: ${n_input:g} a million input tokens, ${n_output:g} a million output tokens"
         return f"{price}, in batches" if self._config.teacher.mode == "batch" else price
@@ -175,7 +175,7 @@ class _StoredReplies:
         self._keys, n_written, n_paid, n_replies = set[str](), 0, 0, 0
         for reply, is_own in self._read(config):
             self.spent_usd += (reply.usage.cost_usd or 0.0) if is_own else 0.0
-            if reply.finish_reason != "empty":
+            if reply.is_usable:
                 self._keys.add(reply.id)
             if reply.model == self._settings.model and reply.finish_reason == "stop" and n_replies < _MAX_REPLIES:
                 n_replies += 1

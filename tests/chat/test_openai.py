@@ -47,6 +47,19 @@ def test_requests_go_through_the_environments_proxy(path: Any, monkeypatch: pyte
     assert [request.headers["Host"] for request in proxy.requests] == ["127.0.0.1:9"]
 
 
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        (None, "https://api.openai.com/v1"),
+        ("HTTP://Host:80/v1/", "http://host/v1"),
+        ("https://me:pw@host:8000/V1?api-version=1&key=k", "https://host:8000/V1?api-version=1"),
+    ],
+)
+def test_an_address_is_written_as_in_the_stores_of_earlier_versions(url: str | None, address: str) -> None:
+    settings = TeacherSettings(provider="openai", model="m", base_url=url)
+    assert OpenAIWire(settings, ApiKey("", "")).address == address
+
+
 @pytest.mark.parametrize("name", ["http_proxy", "all_proxy"])
 def test_a_proxy_that_does_not_speak_http_is_named(path: Any, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv("no_proxy", "")

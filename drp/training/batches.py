@@ -28,6 +28,7 @@ from drp.training.examples import IGNORED, Example
 #   columns   (n,): the positions whose next token carries loss in any row; logits are computed at these only
 #   ids       the examples' ids, for messages
 #   n_tokens  tokens of the examples, prompts included, padding not
+#   n_targets tokens that carry loss
 TokenBatch = dict[str, Any]
 
 FILLER = Example(id="", question="", response="", prompt_ids=[0], response_ids=[])
@@ -92,12 +93,14 @@ def join_rows(rows: list[Tensor]) -> dict[str, Any]:
 
 def _build_batch(examples: Sequence[Example], inputs: dict[str, Any], labels: Tensor) -> TokenBatch:
     real = [example for example in examples if example is not FILLER]
+    counts = labels[:, 1:] != IGNORED
     return {
         "inputs": inputs,
         "labels": labels,
-        "columns": (labels[:, 1:] != IGNORED).any(dim=0).nonzero()[:, 0],
+        "columns": counts.any(dim=0).nonzero()[:, 0],
         "ids": [example.id for example in real],
         "n_tokens": sum(map(len, real)),
+        "n_targets": int(counts.sum()),
     }
 
 
@@ -131,11 +134,6 @@ class _CrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         gradient, ctx.gradient = ctx.gradient, None
         return gradient.mul_(gradients[0]), None
-
-
-def count_targets(batch: TokenBatch) -> int:
-    """Tokens of the batch that carry loss."""
-    return int((batch["labels"][:, 1:] != IGNORED).sum())
 
 
 class EpochSampler(Sampler[int]):

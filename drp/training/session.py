@@ -29,7 +29,7 @@ from drp.training.export import (
     save_adapter,
     save_merged,
 )
-from drp.training.launch import broadcast, connect_processes, count_processes, is_main_process
+from drp.training.launch import broadcast, connect_processes, count_processes, is_launched, is_main_process
 from drp.training.memory import explain_memory_errors
 from drp.training.student import add_adapter, choose_precision, load_base, skip_input_casts
 from drp.training.summary import TrainDir, TrainResult, TrainSetup, rewind_log
@@ -57,6 +57,9 @@ def train_student(config: Config, selection: ExampleSelection, tokenizer: Tokeni
 
 def _prepare_model(config: Config, device: torch.device) -> tuple[Any, TrainSetup]:
     settings = config.train
+    visible = torch.cuda.device_count()
+    if not is_launched() and count_processes(settings) == 1 < visible:
+        say(f"train: one of {visible} GPUs is used; train.num_processes={visible} would use all")
     precision = choose_precision(settings.precision)
     # A model to be sharded may be too large for one device.
     base = load_base(config, precision, torch.device("cpu") if settings.strategy == "fsdp" else device)

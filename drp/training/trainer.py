@@ -28,7 +28,6 @@ from drp.training.batches import (
     EpochSampler,
     TokenBatch,
     add_fillers,
-    count_targets,
     join_examples,
     pad_examples,
     sum_loss,
@@ -174,13 +173,13 @@ class ResponseTrainer(Trainer):
             self.step_started = time.perf_counter()
         loss = super().training_step(model, inputs, num_items_in_batch)
         self.micro_batches.append((inputs["ids"], loss))
-        self.n_tokens += torch.tensor([inputs["n_tokens"], count_targets(inputs)])
+        self.n_tokens += torch.tensor([inputs["n_tokens"], inputs["n_targets"]])
         return loss
 
     def compute_loss(
         self, model: Any, inputs: TokenBatch, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        n_targets = count_targets(inputs) if num_items_in_batch is None else num_items_in_batch
+        n_targets = inputs["n_targets"] if num_items_in_batch is None else num_items_in_batch
         # DDP averages gradients over processes; this loss is a share of a global mean, so the gradients must be summed.
         loss = sum_loss(model, inputs) / n_targets * self.accelerator.num_processes
         return (loss, None) if return_outputs else loss
@@ -193,7 +192,7 @@ class ResponseTrainer(Trainer):
         for batch in self.get_eval_dataloader():
             batch = self._prepare_inputs(batch)
             with torch.no_grad():
-                totals += torch.stack([sum_loss(model, batch).double(), totals.new_tensor(count_targets(batch))])
+                totals += torch.stack([sum_loss(model, batch).double(), totals.new_tensor(batch["n_targets"])])
         loss, n_targets = self.accelerator.reduce(totals).tolist()
         metrics = {"eval_loss": loss / n_targets}
         self.log(metrics)

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from drp.config.loading import dump_config
 from drp.config.sections import Config
 from drp.errors import ConfigError, DrpError
-from drp.training.batches import FILLER, EpochSampler, add_fillers, count_targets, join_examples, pad_examples
+from drp.training.batches import FILLER, EpochSampler, add_fillers, join_examples, pad_examples
 from drp.training.checkpoints import is_sharded
 from drp.training.launch import check_machine, launch_processes
 from tests.tiny import make_config
@@ -163,7 +163,7 @@ def test_a_filler_is_dropped_beside_examples_and_has_no_loss_alone() -> None:
         assert with_filler["ids"] == without["ids"]
         assert torch.equal(with_filler["inputs"]["input_ids"], without["inputs"]["input_ids"])
         alone = lay([FILLER, FILLER])
-        assert (alone["ids"], alone["n_tokens"], count_targets(alone)) == ([], 0, 0)
+        assert (alone["ids"], alone["n_tokens"], alone["n_targets"]) == ([], 0, 0)
 
 
 def test_steps_that_cannot_be_divided_among_the_processes_are_refused(student: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from transformers.training_args import ParallelMode
 
 from drp.config.sections import TrainSettings
 from drp.training.trainer import build_arguments
+from tests.training.runs import prepare, run
 
 
 @pytest.fixture
@@ -32,3 +33,11 @@ def test_the_batch_is_not_multiplied_by_the_number_of_gpus(tmp_path: Path) -> No
     assert ours.device == torch.device("cuda:0")
     assert (ours.n_gpu, ours.train_batch_size, ours.eval_batch_size) == (1, 3, 3)
     assert ours.parallel_mode == ParallelMode.NOT_PARALLEL
+
+
+def test_gpus_that_are_not_used_are_said(
+    student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
+    run(prepare(tmp_path, student, epochs=1))
+    assert "one of 4 GPUs is used; train.num_processes=4 would use all" in capsys.readouterr().err

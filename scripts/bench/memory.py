@@ -24,7 +24,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 GOAL_MB = 50.0
 CLAIM = "resident memory of drp decompose and drp prune at many records, over that at few"
-VERBS = ("decompose", "prune")
+VERBS = {"decompose": "steps.jsonl", "prune": "pruned.jsonl"}
 Peaks = dict[str, dict[int, float]]
 
 
@@ -50,10 +50,13 @@ def open_teacher(name: str) -> AbstractContextManager[str]:
 
 def measure(folder: Path, url: str, n_records: int, peaks: Peaks) -> None:
     config = write_run(folder, url, n_records)
-    for verb in VERBS:
+    for verb, artifact in VERBS.items():
         started = time.monotonic()
         peaks[verb][n_records] = run_stage(verb, config, folder / "log")
         seconds = time.monotonic() - started
+        with (folder / artifact).open("rb") as lines:
+            if (n_written := sum(1 for _ in lines)) != n_records:
+                raise SystemExit(f"drp {verb} wrote {n_written} of {n_records} records")
         print(f"{verb:10}{n_records:>8} records{peaks[verb][n_records]:8.1f} MB{seconds:8.0f} s", flush=True)
 
 
@@ -64,7 +67,8 @@ def write_run(folder: Path, url: str, n_records: int) -> Path:
         prices = {"input": 2.5, "output": 10}
         teacher = {"provider": "openai", "model": "m", "base_url": url, "format": "spans", "prices": prices}
     student = {"model": str(ROOT / "data" / "tiny" / "model")}
-    config = {"run_dir": str(folder), "max_failures": 0, "student": student, "teacher": teacher}
+    everything = {"max_samples": None}
+    config = {"run_dir": str(folder), "max_failures": 0, "student": student, "teacher": teacher, "train": everything}
     path = folder / "config.yaml"
     path.write_text(json.dumps(config))
     with (folder / "traces.jsonl").open("w") as file:

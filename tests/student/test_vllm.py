@@ -95,13 +95,6 @@ def test_same_seed_gives_the_same_responses(drawing, requests):
     assert first == again
 
 
-def test_cache_too_small_for_one_response_is_a_clear_message(student, tmp_path):
-    settings = EngineSettings(backend="vllm", max_model_len=10**6)
-    with pytest.raises(InputError, match="max_model_len") as caught:
-        open_sampler(str(student), settings, GREEDY, seed=0)
-    assert "\n" not in str(caught.value)
-
-
 def test_no_more_requests_are_in_flight_than_the_cache_holds(sampler, requests, monkeypatch):
     assert sampler._cache_tokens > 10**6
     monkeypatch.setattr(sampler, "_cache_tokens", 20)
@@ -110,6 +103,13 @@ def test_no_more_requests_are_in_flight_than_the_cache_holds(sampler, requests, 
     for done, _ in enumerate(sampler.sample(counted)):
         assert counted.taken <= done + 2 + 2  # 20 tokens hold 2 responses of 30 / 4 tokens
     assert counted.taken == len(requests)
+
+
+def test_cache_too_small_for_one_response_is_a_clear_message(student, tmp_path):
+    settings = EngineSettings(backend="vllm", max_model_len=10**6)
+    with pytest.raises(InputError, match="max_model_len") as caught:
+        open_sampler(str(student), settings, GREEDY, seed=0)
+    assert "\n" not in str(caught.value)
 
 
 def test_what_a_request_holds_is_estimated_from_finished_lengths():

@@ -22,6 +22,7 @@ warnings.filterwarnings("ignore", 'Field name "copy" in "DecomposeSettings" shad
 OPERATIONAL = "operational"
 
 PositiveInt = Annotated[int, Field(gt=0)]
+NonEmpty = Annotated[str, Field(min_length=1)]
 
 
 def _check_prompt(text: str) -> str:
@@ -74,7 +75,7 @@ class StudentSettings(Section):
     continues, as for a model without a chat template."""
     template_kwargs: dict[str, Any] = Field(default_factory=dict)
     """Switches of the chat template, such as {enable_thinking: true} or {reasoning_effort: high}."""
-    thinking_tags: tuple[str, str] | None = None
+    thinking_tags: tuple[NonEmpty, NonEmpty] | None = None
     """The texts with which the model opens and closes its thinking; None: found from its chat template or vocabulary.
     Records have `<think>` and `</think>` for all models."""
 
@@ -420,6 +421,8 @@ class EvalModel(Section):
     def as_student(self, student: StudentSettings) -> StudentSettings:
         """This model with the student's settings of the prompt, as far as it has none of its own."""
         own = {key: value for key in ("prompt", "chat") if (value := getattr(self, key)) is not None}
+        if self.chat is False:
+            own |= {"system": None, "template_kwargs": {}}  # which only a chat template could use
         return student.model_copy(update={"model": self.model, "revision": self.revision, **own})
 
 

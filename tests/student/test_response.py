@@ -93,6 +93,8 @@ def test_prompt_settings_enter_the_fingerprint_only_where_they_are_set() -> None
     own = EvalModel(model="n", prompt="{question}!")
     assert own.identity() == {"model": "n", "revision": None, "adapter": None, "prompt": "{question}!"}
     assert own.as_student(changed).changed_prompt() == {**changed.changed_prompt(), "prompt": "{question}!"}
+    raw = EvalModel(model="n", chat=False, prompt="Q: {question}\nA:")
+    assert raw.as_student(changed).changed_prompt() == {"chat": False, "prompt": "Q: {question}\nA:"}
 
 
 @pytest.mark.parametrize("prompt", ["What?", "{question} {question}"])

@@ -16,9 +16,14 @@ from drp.config.sections import Config
 from drp.errors import ConfigError
 from drp.records import Failure, Trace
 from drp.runs.manifest import Counts
+from drp.runs.progress import say
 from drp.runs.rundir import RunDir
 from drp.runs.stage import RunOptions, Stage, run_stage
+from drp.student.response import CLOSING
 from drp.student.rollouts import GradedResponse, Responder, Rollout, read_rollouts, write_problems
+
+MANY = 20
+"""So many responses without a closing tag, and none with one, are worth a remark."""
 
 
 def run(config: Config, options: RunOptions = RunOptions()) -> Counts:
@@ -57,9 +62,22 @@ def build_fingerprint(config: Config) -> dict[str, Any]:
 
 def generate(config: Config, target: Path, rollouts: Iterator[Rollout]) -> Iterator[Trace | Failure]:
     """Sample and grade a response for each rollout. target: the artifact that earlier runs may have begun."""
+    n_unclosed: int | None = 0  # None once a response has closed its thinking
     with closing(Responder(config.student, config.generate.sampling, config, targets=[target])) as responder:
         for _, outcome in responder.respond((None, rollout) for rollout in rollouts):
-            yield outcome if isinstance(outcome, Failure) else build_trace(outcome, config.student.model)
+            if isinstance(outcome, Failure):
+                yield outcome
+                continue
+            if CLOSING in outcome.completion.text:
+                n_unclosed = None
+            elif n_unclosed is not None:
+                n_unclosed += 1
+            yield build_trace(outcome, config.student.model)
+    if n_unclosed and n_unclosed >= MANY:
+        say(
+            f"generate: none of {n_unclosed} responses closes its thinking, so none can be trained on. Does the model "
+            "use other tags (student.thinking_tags), or is generate.sampling.max_new_tokens too low?"
+        )
 
 
 def build_trace(response: GradedResponse, model: str) -> Trace:

@@ -50,8 +50,9 @@ def main() -> NoReturn:
         sys.exit(error.exit_code)
 
 
-def _interrupt(*_: Any) -> NoReturn:
-    raise KeyboardInterrupt
+def _interrupt(*_: Any) -> None:
+    """Treat SIGTERM as Ctrl-C, for which asyncio has a handler of its own while it runs."""
+    signal.raise_signal(signal.SIGINT)
 
 
 def _exit(message: str, status: int) -> NoReturn:

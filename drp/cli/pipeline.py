@@ -8,6 +8,7 @@ Before a teacher is paid for the first time, the estimate is shown; the run goes
 """
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -135,10 +136,14 @@ def _write_overrides(overrides: Sequence[str]) -> list[str]:
 
 def _run_verb(arguments: Sequence[str]) -> None:
     child = subprocess.Popen([sys.executable, "-m", "drp", *arguments])
+    # The terminal sends Ctrl-C to the child too. A SIGTERM is for this process alone, and is passed on.
+    before = signal.signal(signal.SIGTERM, lambda *_: child.terminate())
     try:
         status = child.wait()
     except KeyboardInterrupt:
         child.wait()  # the child has received the same signal; it stores finished work and prints the message
         sys.exit(INTERRUPTED)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     if status:
         sys.exit(status if status > 0 else 128 - status)

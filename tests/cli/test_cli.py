@@ -152,21 +152,39 @@ def test_results_go_to_stdout_and_progress_to_stderr(
     assert "".join(step["text"] for step in record["steps"]) == THINKING
 
 
+RUN_A_VERB = """
+import signal, sys
+from drp.cli import _interrupt, pipeline
+signal.signal(signal.SIGTERM, _interrupt)
+pipeline._run_verb(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "way"),
+    [
+        (["-m", "drp"], signal.SIGINT),
+        (["-m", "drp"], signal.SIGTERM),
+        # As `drp run` starts it, which alone receives the signal.
+        (["-c", RUN_A_VERB], signal.SIGTERM),
+    ],
+    ids=["SIGINT", "SIGTERM", "SIGTERM of run"],
+)
 def test_an_interrupt_ends_with_130_and_keeps_what_is_finished(
-    config: Path, write_lines: Callable[..., Path], tmp_path: Path
+    config: Path, write_lines: Callable[..., Path], tmp_path: Path, program: list[str], way: signal.Signals
 ) -> None:
     source = write_lines("traces.jsonl", *(trace(id=f"p-{n}#0", thinking=THINKING * 40) for n in range(3000)))
-    command = [sys.executable, "-m", "drp", "decompose", str(config), "--input", str(source)]
+    command = [sys.executable, *program, "decompose", str(config), "--input", str(source)]
     child = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     target = tmp_path / "run" / "steps.jsonl"
     while not target.exists() or target.stat().st_size == 0:
         assert child.poll() is None
         time.sleep(0.01)
-    child.send_signal(signal.SIGINT)
+    child.send_signal(way)
     _, err = child.communicate(timeout=60)
     assert child.returncode == 130
     assert "the same command resumes from there" in err
-    assert "Traceback" not in err
+    assert "Traceback" not in err, err[-3000:]
     manifest = json.loads((tmp_path / "run" / "steps.jsonl.manifest.json").read_text())
     assert manifest["state"] == "interrupted"
     assert 0 < len(read_lines(target)) < 3000

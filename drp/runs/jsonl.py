@@ -123,7 +123,7 @@ def _read(path: Path, model: type[ModelT], on_bad: BadLine, fix: str) -> Iterato
 def _open(path: Path) -> Iterator[io.BufferedReader | gzip.GzipFile]:
     """The file's bytes, decompressed if its name ends in .gz."""
     if path.suffix.lower() != ".gz":
-        with path.open("rb", buffering=_BLOCK) as file:
+        with io.BufferedReader(path.open("rb", buffering=0), _BLOCK) as file:
             yield file
         return
     try:

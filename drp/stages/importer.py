@@ -199,7 +199,7 @@ def _read_text(value: Any, column: str) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)) or not str(value).strip():
         raise ValueError(f"empty {column}")
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        kind = {list: "a list", dict: "an object"}.get(type(value), f"a {type(value).__name__}")
+        kind = "a list" if isinstance(value, list) else "an object" if isinstance(value, dict) else "no text"
         raise ValueError(f"{column} holds {kind}; expected text: {str(value)[:80]!r}")
     return str(value)
 

@@ -22,7 +22,7 @@ FIND = """(async (query) => {
 
 
 LIMIT_S = 4
-"""Some four times what opening and searching take on an idle machine; a page that draws every trace takes far longer."""
+"""Four times what opening and searching take on an idle machine. A page that draws every trace takes far longer."""
 
 
 async def processor_time(page: Page) -> float:

@@ -152,7 +152,7 @@ def test_each_generation_is_a_trace_and_reasoning_may_have_a_column_of_its_own(
 
 REFUSED = [
     ({"response": {"text": "10"}}, "`response` holds an object"),
-    ({"response": [["10"], 3.5, True]}, "`response` holds a bool"),
+    ({"response": [["10"], 3.5, True]}, "`response` holds no text"),
     ({"question": ["a", "b"]}, "`question` holds a list"),
     ({"question": float("nan")}, "empty `question`"),
     ({"response": []}, "`response` holds a list"),

@@ -12,7 +12,6 @@ an artifact is read, that line is skipped; before the next line is appended, it 
 import codecs
 import errno
 import gzip
-import io
 import json
 import os
 import zlib
@@ -120,10 +119,10 @@ def _read(path: Path, model: type[ModelT], on_bad: BadLine, fix: str) -> Iterato
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[io.BufferedReader | gzip.GzipFile]:
-    """The file's bytes, decompressed if its name ends in .gz."""
+def _open(path: Path) -> Iterator[Any]:
+    """The file as a buffered reader of bytes, decompressed if its name ends in .gz."""
     if path.suffix.lower() != ".gz":
-        with io.BufferedReader(path.open("rb", buffering=0), _BLOCK) as file:
+        with path.open("rb", buffering=_BLOCK) as file:
             yield file
         return
     try:

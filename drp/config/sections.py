@@ -236,7 +236,8 @@ class TeacherSettings(Section):
     model: str | None = None
     """The model's id at the provider; required by `openai` and `gemini`."""
     base_url: str | None = None
-    """Address of another server, for example http://127.0.0.1:8000/v1; None: the provider's own."""
+    """Address of another server, for example http://127.0.0.1:8000/v1; None: the provider's own. It may have a query,
+    and user and password (http://me:secret@host/v1), which are sent, but neither stored nor shown."""
     api_key_env: Annotated[str | None, OPERATIONAL] = None
     """Environment variable with the key; None: OPENAI_API_KEY or GEMINI_API_KEY."""
     format: Literal["text", "spans"] = "text"

@@ -79,6 +79,24 @@ def test_a_gzip_bomb_fails_its_record_with_little_memory(provider: str, path: Pa
     assert grown_mib < 120, "256 MiB decompressed would not fit"
 
 
+@pytest.mark.parametrize("step", ["upload", "create", "poll"])
+def test_a_gzip_bomb_between_the_steps_of_a_batch_is_not_read(path: Path, step: str) -> None:
+    with LoopbackServer(echo, plans=[BatchPlan(**{step: faults.BOMB})]) as server:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        [reply] = ask_in_batches(server, path, ["a"])
+        grown_mib = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    assert isinstance(reply, Reply), reply
+    assert grown_mib < 120, "256 MiB decompressed would not fit"
+    assert sum(server.batches.sent.values()) == 1
+
+
+def test_a_batch_result_that_is_too_large_ends_the_run(path: Path) -> None:
+    with LoopbackServer(lambda _: "word " * 600_000, count=lambda _: 1) as server:
+        [error] = ask_in_batches(server, path, ["a"], max_reply_mib=1)
+    assert isinstance(error, UserError), error
+    assert "teacher.max_reply_mib (1)" in str(error)
+
+
 def test_the_largest_reply_is_a_setting(provider: str, path: Path) -> None:
     with LoopbackServer(lambda _: "word " * 300_000, count=lambda _: 1) as server:
         assert isinstance(ask_one(server, path, provider, max_reply_mib=1), RecordError)

@@ -167,9 +167,12 @@ class LoopbackServer:
         return web.Response(body=data, content_type="application/json", headers=headers)
 
     async def fail(self, http: web.Request, fault: Fault, shape: Shape = OpenAIShape()) -> web.StreamResponse:
-        """Answer with an error status, or close the connection: at once, or for a hang when the server stops."""
+        """Answer with an error status or a body that is no reply, or close the connection: at once, or for a hang when
+        the server stops."""
         if fault.kind == "status":
             return _refuse(shape, fault, http)
+        if fault.kind in _BODIES:
+            return await _BODIES[fault.kind](http, shape, fault)
         if fault.kind == "hang":
             self.n_hanging += 1
             await self._stop.wait()

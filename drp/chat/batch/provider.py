@@ -183,7 +183,7 @@ def _bound_stream(stream: Any, max_bytes: int) -> Any:
             async for block in stream:
                 n_bytes += len(block)
                 if n_bytes > max_bytes:
-                    raise httpx2.ReadError(f"the answer is larger than {max_bytes >> 20} MiB (teacher.max_reply_mib)")
+                    raise httpx2.ReadError(f"the answer is larger than {max_bytes >> 20} MiB (max_reply_mib)")
                 yield block
 
         async def aclose(self) -> None:

@@ -5,7 +5,8 @@
 
 Contenders, each in a fresh process, one after the other, `--repeats` times; the best round counts:
 
-    ours        the backend as `drp generate` uses it: a stream of requests in, responses out as they finish, decoded
+    ours        the engine as `drp generate` uses it, in a process of its own: a stream of requests in, responses out as
+                they finish, decoded
     generate    `LLM.generate` with all prompts in one call: vLLM's own offline rate, nothing on disk before its end
     chunks      `LLM.generate` with `--chunk` prompts a call, as scripts do that save what they have now and then
 
@@ -26,10 +27,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from drp.config.sections import EngineSettings, SamplingSettings
+from drp.config.sections import EngineSettings, SamplingSettings, StudentSettings
 from drp.student.base import Completion, SamplingRequest, limit_threads
+from drp.student.engines import open_engines
 from drp.student.response import ChatFormat, load_tokenizer
-from drp.student.sampler import open_sampler, set_environment
+from drp.student.sampler import set_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 CLAIM = "drp's vLLM backend gives 0.97 of LLM.generate's response tokens/s, and 1.2 times those of chunks"
@@ -93,7 +95,7 @@ def run_contender(name: str) -> Result:
 def run_ours(args: argparse.Namespace) -> Result:
     engine = EngineSettings(backend="vllm", max_num_seqs=args.max_num_seqs, max_model_len=args.max_model_len)
     sampling = SamplingSettings(temperature=0.6, top_p=0.95, max_new_tokens=args.max_new_tokens)
-    sampler = open_sampler(args.model, engine, sampling, 0)
+    sampler = open_engines(StudentSettings(model=args.model), engine, sampling, 0)
     requests = [SamplingRequest(str(number), ids) for number, ids in enumerate(read_prompts(args))]
     started = time.perf_counter()
     finished = [(time.perf_counter(), answer) for answer in sampler.sample(iter(requests))]

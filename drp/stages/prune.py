@@ -31,7 +31,7 @@ from drp.student.response import ChatFormat, count_tokens, join_response, load_f
 from drp.teachers.base import Revision, Teacher
 from drp.teachers.checks import check_revision, is_slow
 from drp.teachers.factory import describe_teacher, open_store, open_teacher
-from drp.training.draw import UNCHANGED, Outcome, draw_ids, work_on_draw
+from drp.training.draw import UNCHANGED, DrawnTrace, draw_ids, work_on_draw
 
 
 def run(config: Config, options: RunOptions = RunOptions()) -> Counts:
@@ -76,7 +76,7 @@ def _run_once(config: Config, source: Path, drawn: AbstractSet[str] | None, opti
 
 def draw_decompositions(config: Config, source: Path, options: RunOptions) -> AbstractSet[str] | None:
     """The ids of the decompositions to prune, see `drp.training.draw`; None for all. source: steps.jsonl."""
-    steps = islice(read_records(source, Outcome, "skip"), options.limit)
+    steps = islice(read_records(source, DrawnTrace, "skip"), options.limit)
     candidates = (record.id for record in steps if record.is_trainable(config.train))
     return draw_ids(config, candidates, [options.output or RunDir(config.run_dir).pruned], options)
 

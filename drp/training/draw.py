@@ -52,8 +52,8 @@ def draw_ids(
     for target in [] if options.overwrite else artifacts:
         n_wanted += _read_counts(target).filtered[UNCHANGED]  # these have no ids on disk, but all of them were drawn
         lost.update(find_refused(target, config))
-        lost.update(record.id for record in _read_outcomes(target) if not record.is_trainable(config.train))
-    drawn = {record.id for record in _read_outcomes(artifacts[0])} if options.reparse else set[str]()
+        lost.update(record.id for record in _read_drawn(target) if not record.is_trainable(config.train))
+    drawn = {record.id for record in _read_drawn(artifacts[0])} if options.reparse else set[str]()
     for id in sorted(set(candidates), key=lambda id: draw_key(config.data_seed, id)):
         if n_wanted <= 0:
             break
@@ -92,7 +92,7 @@ def find_refused(target: Path, config: Config) -> Iterable[str]:
             yield failure.id
 
 
-class Outcome(Record):
+class DrawnTrace(Record):
     """The fields of a line of steps.jsonl or pruned.jsonl that tell whether training can use it, as far as is known."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -114,8 +114,8 @@ class Outcome(Record):
         return n_response is None or n_response + len(self.question) // 2 + 32 <= settings.cutoff_tokens
 
 
-def _read_outcomes(target: Path) -> Iterable[Outcome]:
-    return read_records(target, Outcome, "skip")
+def _read_drawn(target: Path) -> Iterable[DrawnTrace]:
+    return read_records(target, DrawnTrace, "skip")
 
 
 def _read_counts(target: Path) -> Counts:

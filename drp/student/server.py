@@ -130,6 +130,7 @@ class ServerSampler:
         return cards[self._model]
 
     async def _draw(self, request: SamplingRequest) -> Completion | Rejection:
+        import httpx2
         import openai
 
         limit = limit_response(request, self._sampling.max_new_tokens, self.max_model_len)
@@ -154,7 +155,7 @@ class ServerSampler:
             if isinstance(error, openai.APIStatusError) and (error.status_code < 400 or error.status_code in _REFUSED):
                 raise self._explain_status(error) from None
             return Rejection(request.id, f"{self._address}: {type(error).__name__}: {error}", "server error")
-        except (TimeoutError, OSError) as error:
+        except (TimeoutError, OSError, httpx2.HTTPError) as error:  # openai 3.0 lets what a stream raises through
             return Rejection(request.id, f"{self._address}: the stream broke off: {error!r}", "server error")
         return self._read(request.id, reply)
 

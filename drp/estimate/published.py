@@ -13,7 +13,6 @@ CUTOFF = 12_000
 CONTEXT = 131_072
 """Limit of a response in the paper's mean lengths without cutoff (section 4.5)."""
 
-_TABLE_1 = "arXiv 2505.13975, Table 1"
 _TABLE_5 = "arXiv 2505.13975, Tables 1 and 5"
 _AS_7B = "Table 1; without cutoff, estimate: longer by the factor of the 7B base model (Table 5)"
 

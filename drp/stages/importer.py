@@ -110,13 +110,9 @@ def _find_columns(row: DatasetRow, columns: TraceColumns, source: SourceSettings
 
 def _read_row(row: DatasetRow, place: str, columns: TraceColumns, model: str, samples: Counter[str]) -> Iterator[Trace]:
     """The traces of a row. Raises ValueError, with what is wrong, before the first."""
-    if columns.messages:
-        with_column = f"`{columns.messages}`"
-        question = _read_question(row[columns.messages], with_column)
-        responses = _read_responses(row[columns.messages], with_column)
-    else:
-        question = _read_question(row.get(columns.question), f"`{columns.question}`")
-        responses = _read_responses(row.get(columns.response), f"`{columns.response}`")
+    asked, answered = columns.messages or columns.question, columns.messages or columns.response
+    question = _read_question(row.get(asked), f"`{asked}`")
+    responses = _read_responses(row.get(answered), f"`{answered}`")
     if columns.reasoning:
         reasonings = _read_responses(row.get(columns.reasoning), f"`{columns.reasoning}`")
         if len(reasonings) != len(responses):
